@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// One query group against one KV head: the three verbs, and the call that does them all.
+#if defined(SKIM_ATTEND_ATTEND_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SKIM_ATTEND_ATTEND_INL_H_
+#undef SKIM_ATTEND_ATTEND_INL_H_
+#else
+#define SKIM_ATTEND_ATTEND_INL_H_
+#endif
+
+#include "skim/core/validate.h"
+#include "skim/estimator/priority-inl.h"
+#include "skim/estimator/select-inl.h"
+#include "skim/estimator/spans-inl.h"
+#include "skim/estimator/stack-inl.h"
+#include "skim/estimator/text-inl.h"
+#include "skim/estimator/topk-inl.h"
+#include "skim/estimator/uniform-inl.h"
+#include "skim/kernel/accumulate-inl.h"
+#include "skim/kernel/merge-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace {
+
+/// What `estimator` selects for a resolved query, into `selection`.
+template <class E, class Real, class Kv>
+void select_resolved(const E& estimator, const BasicQuery<Real>& q, const Kv& kv, Selection& selection,
+                     Workspace& ws) {
+  ws.logits = nullptr;
+  selection.clear();
+  Select<E>::run(estimator, q, kv, selection, ws);
+  commit(selection);
+}
+
+/// Attention of a resolved query over `selection`, sink logits included.
+template <class Real, class Kv>
+void accumulate(const BasicQuery<Real>& q, const Kv& kv, const Selection& selection,
+                const BasicStateView<Real>& state, Workspace& ws) {
+  const std::size_t heads = q.heads();
+  const std::size_t padded = round_up(kv.value_dim(), kStep<Real>);
+  const std::size_t size = Partial<Real>::size(heads, padded);
+  Real* memory = ws.get<Real>(Workspace::kAccumulator, 2 * size);
+  const auto total = Partial<Real>::at(memory, heads, padded);
+  const auto part = Partial<Real>::at(memory + size, heads, padded);
+  Real* block_logits = ws.get<Real>(Workspace::kBlockLogits, heads * (kBlock + 1));
+  const LaneQuery<Real> lanes = lane_query<typename Kv::Key>(q, ws);
+  total.clear(heads, padded);
+  for_each_chunk(selection, [&](const Chunk& chunk) {
+    accumulate_chunk(lanes, kv, selection, chunk, part, block_logits);
+    merge_partial(total, part, heads, padded);
+  });
+  finish<typename Kv::Value>(total, padded, state);
+  merge_sinks(q, state);
+}
+
+/// Splits a query into the groups that select together, and calls visit(query, state) for each.
+template <class Real, class Visit>
+void for_each_selection(const BasicQuery<Real>& q, const BasicStateView<Real>& state, const Visit& visit) {
+  if (q.grouping == Grouping::kPerGroup) return visit(q, state);
+  for (std::size_t h = 0; h < q.heads(); ++h) {
+    BasicQuery<Real> one = q.head(h);
+    one.stream.head = static_cast<std::uint32_t>(q.stream.head * q.heads() + h);  // the query head's number
+    visit(one, state.head(h));
+  }
+}
+
+/// Select and accumulate, without a check of shapes.
+template <class E, class Real, class Kv>
+void attend_unchecked(const E& estimator, const BasicQuery<Real>& query, const Kv& kv,
+                      const BasicStateView<Real>& state, Workspace& ws, bool check) {
+  for_each_selection(query.resolved(kv.size()), state, [&](const BasicQuery<Real>& q, const BasicStateView<Real>& out) {
+    select_resolved(estimator, q, kv, ws.selection, ws);
+    if (check) check_selection(ws.selection, q.visible);
+    accumulate(q, kv, ws.selection, out, ws);
+  });
+}
+
+template <class Real, class Kv>
+void check_call(const BasicQuery<Real>& q, const Kv& kv, Workspace& ws) {
+  static_assert(KvHead<Kv>, "skim: keys and values come as a KvHead: ContiguousKv, PagedKv or a type like them");
+  static_assert(kIsStorage<typename Kv::Key, Real> && kIsStorage<typename Kv::Value, Real>,
+                "skim: float queries go with keys and values in float, F16 or BF16; double with double");
+  check_kv(kv, ws.page_marks);
+  check_query(q, kv);
+}
+
+/// The positions `estimator` selects for a query group, without attending to them.
+/// q: [g, d] rows of one group at one position. kv: n positions. The three verbs in a row,
+/// `attend(select(e, q, kv), q, kv)`, give the bits of the fused call under per-group selection; for
+/// selections per head call it with q.head(h).
+/// Throws std::invalid_argument on mismatched shapes and on parameters out of range.
+template <class E, class Real, class Kv>
+Selection select(const E& estimator, const BasicQuery<Real>& q, const Kv& kv) {
+  Workspace ws;
+  check_call(q, kv, ws);
+  estimator.validate();
+  Selection selection;
+  const BasicQuery<Real> resolved = q.resolved(kv.size());
+  select_resolved(estimator, resolved, kv, selection, ws);
+  check_selection(selection, resolved.visible);
+  return selection;
+}
+
+/// Attention of a query group over a selection, the caller's own or one from `select`.
+/// state.out: [g, d_v], overwritten. state.lse: [g], natural log of the (estimated) denominator.
+/// An empty selection gives out = 0, lse = -inf. Throws std::invalid_argument on mismatched shapes and on a
+/// selection that is not ascending, disjoint and visible, or has a log weight that is not finite.
+template <class Real, class Kv>
+void attend(const Selection& selection, const BasicQuery<Real>& q, const Kv& kv, const BasicStateView<Real>& state,
+            Workspace& ws) {
+  check_call(q, kv, ws);
+  check_state(state, q, kv);
+  const BasicQuery<Real> resolved = q.resolved(kv.size());
+  check_selection(selection, resolved.visible);
+  accumulate(resolved, kv, selection, state, ws);
+}
+
+/// Attention of a GQA group of queries over the positions `estimator` selects.
+/// q: [g, d], one row per query head sharing this KV head. kv: n positions of [d] keys, [d_v] values.
+/// state.out: [g, d_v], overwritten. state.lse: [g], natural log of the (estimated) denominator.
+/// Reads selected keys and values once; allocates only while `ws` grows. out must not overlap q or kv.
+/// An empty selection gives out = 0, lse = -inf. Throws std::invalid_argument on mismatched shapes.
+template <Estimator E, class Real, class Kv>
+void attend(const E& estimator, const BasicQuery<Real>& q, const Kv& kv, const BasicStateView<Real>& state,
+            Workspace& ws) {
+  check_call(q, kv, ws);
+  check_state(state, q, kv);
+  estimator.validate();
+  attend_unchecked(estimator, q, kv, state, ws, true);
+}
+
+/// The same, into a state of its own: for tests and first steps. `how` is an estimator or a selection.
+template <class How, class Real, class Kv>
+BasicState<Real> attend(const How& how, const BasicQuery<Real>& q, const Kv& kv) {
+  Workspace ws;
+  BasicState<Real> state(q.heads(), kv.value_dim());
+  attend(how, q, kv, state.view(), ws);
+  return state;
+}
+
+/// Attention over two disjoint sets of positions becomes attention over their union: `state` takes in
+/// `other`. Both [g, d_v]. Commutative bit for bit, associative to rounding; the empty state
+/// (0, -inf) changes nothing. Throws std::invalid_argument on mismatched shapes.
+template <class Real>
+void merge(const BasicStateView<Real>& state, const BasicStateView<Real>& other) {
+  if (state.out.rows != other.out.rows) {
+    fail("skim::merge: one state has ", state.out.rows, " rows, the other ", other.out.rows);
+  }
+  if (state.out.cols != other.out.cols) {
+    fail("skim::merge: one state has ", state.out.cols, " columns, the other ", other.out.cols);
+  }
+  merge_into(state, other);
+}
+
+}  // namespace
+}  // namespace skim::inline v0_1::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // SKIM_ATTEND_ATTEND_INL_H_

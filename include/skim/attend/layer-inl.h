@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+// All heads, rows and sequences of a layer, on the caller's threads.
+#if defined(SKIM_ATTEND_LAYER_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SKIM_ATTEND_LAYER_INL_H_
+#undef SKIM_ATTEND_LAYER_INL_H_
+#else
+#define SKIM_ATTEND_LAYER_INL_H_
+#endif
+
+#include <atomic>
+#include <exception>
+#include <memory>
+
+#include "skim/attend/attend-inl.h"
+#include "skim/attend/layer.h"
+#include "skim/attend/options.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace {
+
+/// Runs task(i, worker) for each i on the executor, and throws here what a task has thrown.
+template <class Task>
+void run_tasks(const Executor& executor, std::size_t tasks, const Task& task) {
+  if (executor.run == nullptr) {
+    for (std::size_t i = 0; i < tasks; ++i) task(i, std::size_t{0});
+    return;
+  }
+#if defined(__cpp_exceptions)
+  struct Shared {
+    const Task& task;
+    std::atomic<bool> failed{false};
+    std::exception_ptr error{};
+  } shared{task};
+  executor.run(
+      executor.pool, tasks,
+      [](void* arg, std::size_t i, std::size_t worker) {
+        auto& all = *static_cast<Shared*>(arg);
+        try {
+          all.task(i, worker);
+        } catch (...) {
+          if (!all.failed.exchange(true)) all.error = std::current_exception();
+        }
+      },
+      &shared);
+  if (shared.error) std::rethrow_exception(shared.error);
+#else
+  executor.run(
+      executor.pool, tasks,
+      [](void* arg, std::size_t i, std::size_t worker) { (*static_cast<const Task*>(arg))(i, worker); },
+      const_cast<void*>(static_cast<const void*>(&task)));
+#endif
+}
+
+/// A layer call taken apart: one unit is one row of one sequence against one KV head.
+template <class Real, class Kv>
+class Layer {
+ public:
+  Layer(const BasicLayerQuery<Real>& query, const LayerKv<Kv>& kv, const BasicLayerState<Real>& state)
+      : query_(query), kv_(kv), state_(state) {}
+
+  std::size_t units() const { return query_.rows.rows * kv_.kv_heads; }
+  std::size_t group() const { return query_.rows.heads / kv_.kv_heads; }
+
+  struct Unit {
+    BasicQuery<Real> query;
+    BasicStateView<Real> state;
+    const Kv* kv;
+  };
+
+  /// `lse`: [g] scratch for a caller who does not want it.
+  Unit unit(std::size_t i, Real* lse) const {
+    const std::size_t row = i / kv_.kv_heads;
+    const std::size_t kv_head = i % kv_.kv_heads;
+    const std::size_t first_head = kv_head * group();
+    const auto [sequence, begin, end] = sequence_of(row);
+    const Kv& kv = kv_.heads[sequence * kv_.kv_heads + kv_head];
+
+    BasicQuery<Real> q;
+    q.rows = query_.rows.group(row, first_head, group());
+    q.position = kv.size() - static_cast<Position>(end - row);
+    q.causal = query_.causal;
+    if (!query_.visible.empty()) q.visible = query_.visible[row];
+    q.logit = query_.logit;
+    if (q.logit.alibi_slopes) q.logit.alibi_slopes += first_head;
+    if (query_.sink_logits) q.sink_logits = query_.sink_logits + first_head;
+    q.grouping = query_.grouping;
+    q.stream = query_.stream;
+    q.stream.head = static_cast<std::uint32_t>(kv_head);
+    q.stream.sequence = query_.sequence_ids.empty() ? sequence : query_.sequence_ids[sequence];
+    // More rows than positions: the first rows stand before the first position and see nothing.
+    if (q.position < 0) {
+      q.position = 0;
+      if (q.causal) q.visible = {0, 0};
+    }
+    Real* lse_out = state_.lse_of(row, first_head);
+    return {q, {state_.out.group(row, first_head, group()), lse_out ? lse_out : lse, 1}, &kv};
+  }
+
+  /// Throws std::invalid_argument when anything does not fit.
+  void check(Workspace& ws) const {
+    const auto& q = query_.rows;
+    if (kv_.kv_heads == 0) fail("skim::attend: kv_heads is 0 but must be at least 1");
+    if (q.heads == 0 || q.heads % kv_.kv_heads != 0) {
+      fail("skim::attend: ", q.heads, " query heads cannot share ", kv_.kv_heads, " KV heads evenly");
+    }
+    if (kv_.heads.size() % kv_.kv_heads != 0) {
+      fail("skim::attend: ", kv_.heads.size(), " KV views are not a multiple of kv_heads, ", kv_.kv_heads);
+    }
+    const std::size_t sequences = kv_.sequences();
+    if (query_.row_begin.empty() ? (sequences == 0 ? q.rows != 0 : q.rows % sequences != 0)
+                                 : query_.row_begin.size() != sequences + 1) {
+      fail("skim::attend: ", query_.row_begin.empty() ? q.rows : query_.row_begin.size() - 1,
+           query_.row_begin.empty() ? " rows do not divide among " : " sequences in row_begin but ", sequences,
+           " sequences of KV heads");
+    }
+    for (std::size_t s = 0; s + 1 < query_.row_begin.size(); ++s) {
+      if (query_.row_begin[s] > query_.row_begin[s + 1]) {
+        fail("skim::attend: row_begin[", s, "] is ", query_.row_begin[s], " but the next is ", query_.row_begin[s + 1]);
+      }
+    }
+    if (!query_.row_begin.empty() && (query_.row_begin.front() != 0 || query_.row_begin.back() != q.rows)) {
+      fail("skim::attend: row_begin runs from ", query_.row_begin.front(), " to ", query_.row_begin.back(),
+           " but there are ", q.rows, " rows");
+    }
+    if (!query_.visible.empty() && query_.visible.size() != q.rows) {
+      fail("skim::attend: visible has ", query_.visible.size(), " ranges but q has ", q.rows, " rows");
+    }
+    if (!query_.sequence_ids.empty() && query_.sequence_ids.size() != sequences) {
+      fail("skim::attend: sequence_ids has ", query_.sequence_ids.size(), " entries but there are ", sequences,
+           " sequences");
+    }
+    check_rule(query_.logit);
+    check_heads("q", q.data, q);
+    check_heads("out", state_.out.data, state_.out);
+    if (state_.out.rows != q.rows) fail("skim::attend: out has ", state_.out.rows, " rows but q has ", q.rows);
+    if (state_.out.heads != q.heads) fail("skim::attend: out has ", state_.out.heads, " heads but q has ", q.heads);
+    const auto head_step = static_cast<std::size_t>(std::abs(state_.out.head_stride));
+    if (q.heads > 1 && head_step < state_.out.cols) {
+      fail("skim::attend: heads of out overlap: head_stride is ", state_.out.head_stride, " but there are ",
+           state_.out.cols, " columns");
+    }
+    if (q.rows > 1 && static_cast<std::size_t>(std::abs(state_.out.row_stride)) < state_.out.cols) {
+      fail("skim::attend: rows of out overlap: row_stride is ", state_.out.row_stride, " but there are ",
+           state_.out.cols, " columns");
+    }
+    for (const Kv& kv : kv_.heads) {
+      check_kv(kv, ws.page_marks);
+      if (q.cols != kv.key_dim()) fail("skim::attend: q has ", q.cols, " columns but keys have ", kv.key_dim());
+      if (state_.out.cols != kv.value_dim()) {
+        fail("skim::attend: out has ", state_.out.cols, " columns but values have ", kv.value_dim());
+      }
+    }
+  }
+
+ private:
+  struct SequenceRows {
+    std::size_t sequence, begin, end;
+  };
+
+  SequenceRows sequence_of(std::size_t row) const {
+    if (query_.row_begin.empty()) {
+      const std::size_t each = query_.rows.rows / kv_.sequences();
+      return {row / each, row / each * each, (row / each + 1) * each};
+    }
+    const auto next = std::upper_bound(query_.row_begin.begin(), query_.row_begin.end(), row);
+    return {static_cast<std::size_t>(next - query_.row_begin.begin()) - 1, *(next - 1), *next};
+  }
+
+  template <class T>
+  static void check_heads(const char* what, const void* data, const HeadRows<T>& x) {
+    if (x.cols == 0) fail("skim::attend: ", what, " has 0 columns but needs at least 1");
+    if (x.rows != 0 && data == nullptr) fail("skim::attend: ", what, " is null but has ", x.rows, " rows");
+    check_extent(what, x.rows, x.row_stride, sizeof(T));
+    check_extent(what, x.heads, x.head_stride, sizeof(T));
+  }
+
+  const BasicLayerQuery<Real>& query_;
+  const LayerKv<Kv>& kv_;
+  const BasicLayerState<Real>& state_;
+};
+
+/// One unit with its chunks spread over all threads: for a layer with fewer units than threads. The
+/// chunks and the order of their merge are those of `accumulate`, so the bits are the same.
+template <class Real, class Kv>
+void accumulate_split(const BasicQuery<Real>& q, const Kv& kv, const Selection& selection,
+                      const BasicStateView<Real>& state, std::span<Workspace> workspaces, const Executor& executor) {
+  const std::size_t heads = q.heads();
+  const std::size_t padded = round_up(kv.value_dim(), kStep<Real>);
+  const std::size_t size = Partial<Real>::size(heads, padded);
+  Workspace& own = workspaces[0];
+  Buffer<Chunk> chunks;
+  for_each_chunk(selection, [&](const Chunk& chunk) { chunks.push_back(chunk); });
+  Real* memory = own.get<Real>(Workspace::kAccumulator, (chunks.size() + 1) * size);
+  const LaneQuery<Real> lanes = lane_query<typename Kv::Key>(q, own);
+  run_tasks(executor, chunks.size(), [&](std::size_t i, std::size_t worker) {
+    Real* block_logits = workspaces[worker].template get<Real>(Workspace::kBlockLogits, heads * (kBlock + 1));
+    accumulate_chunk(lanes, kv, selection, chunks[i], Partial<Real>::at(memory + i * size, heads, padded),
+                     block_logits);
+  });
+  const auto total = Partial<Real>::at(memory + chunks.size() * size, heads, padded);
+  total.clear(heads, padded);
+  for (std::size_t i = 0; i < chunks.size(); ++i) {
+    merge_partial(total, Partial<Real>::at(memory + i * size, heads, padded), heads, padded);
+  }
+  finish<typename Kv::Value>(total, padded, state);
+  merge_sinks(q, state);
+}
+
+/// Attention of a whole layer: every query head, row and sequence over the positions `estimator` selects.
+/// Query head h reads KV head h / (q_heads / kv_heads). Every row of state.out is overwritten.
+/// Equal inputs and streams give equal bits on any number of threads, in any batch order (with
+/// sequence_ids), on any page size. Allocates nothing after warm-up when options bring workspaces.
+/// Throws std::invalid_argument, before anything is written, on shapes that do not fit.
+template <Estimator E, class Real, class Kv>
+void attend(const E& estimator, const BasicLayerQuery<Real>& query, const LayerKv<Kv>& kv,
+            const BasicLayerState<Real>& state, const Options& options = {}) {
+  static_assert(KvHead<Kv>, "skim: keys and values come as a KvHead: ContiguousKv, PagedKv or a type like them");
+  const std::size_t threads = std::max<std::size_t>(1, options.executor.threads);
+  std::unique_ptr<Workspace[]> own;
+  std::span<Workspace> workspaces = options.workspaces;
+  if (workspaces.empty()) {
+    own = std::make_unique<Workspace[]>(threads);
+    workspaces = {own.get(), threads};
+  }
+  const Layer<Real, Kv> layer(query, kv, state);
+  if (options.check) {
+    if (workspaces.size() < threads) {
+      fail("skim::attend: ", workspaces.size(), " workspaces but the executor has ", threads, " threads");
+    }
+    layer.check(workspaces[0]);
+    estimator.validate();
+  }
+  if (layer.units() == 0) return;
+
+  const auto unit_of = [&](std::size_t i, Workspace& ws) {
+    return layer.unit(i, ws.template get<Real>(Workspace::kUnwantedLse, layer.group()));
+  };
+  if (threads == 1 || layer.units() >= 2 * threads) {
+    run_tasks(options.executor, layer.units(), [&](std::size_t i, std::size_t worker) {
+      const auto unit = unit_of(i, workspaces[worker]);
+      attend_unchecked(estimator, unit.query, *unit.kv, unit.state, workspaces[worker], options.check);
+    });
+    return;
+  }
+  for (std::size_t i = 0; i < layer.units(); ++i) {
+    Workspace& ws = workspaces[0];
+    const auto unit = unit_of(i, ws);
+    for_each_selection(unit.query.resolved(unit.kv->size()), unit.state, [&](const auto& q, const auto& out) {
+      select_resolved(estimator, q, *unit.kv, ws.selection, ws);
+      if (options.check) check_selection(ws.selection, q.visible);
+      accumulate_split(q, *unit.kv, ws.selection, out, workspaces, options.executor);
+    });
+  }
+}
+
+}  // namespace
+}  // namespace skim::inline v0_1::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // SKIM_ATTEND_LAYER_INL_H_

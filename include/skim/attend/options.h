@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SKIM_ATTEND_OPTIONS_H_
+#define SKIM_ATTEND_OPTIONS_H_
+
+#include <span>
+
+#include "skim/core/executor.h"
+#include "skim/core/workspace.h"
+
+namespace skim::inline v0_1 {
+
+/// How a layer-level call runs. None of it changes a bit of the result.
+struct Options {
+  Executor executor{};               ///< the caller's threads; serial by default
+  std::span<Workspace> workspaces{}; ///< one for each thread; without them the call allocates its own
+  bool check = true;                 ///< validate shapes, page tables and selections
+};
+
+}  // namespace skim::inline v0_1
+
+#endif  // SKIM_ATTEND_OPTIONS_H_

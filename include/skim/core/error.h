@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// The only place that throws.
+#ifndef SKIM_CORE_ERROR_H_
+#define SKIM_CORE_ERROR_H_
+
+#include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+
+#include "skim/core/config.h"
+
+namespace skim::inline v0_1 {
+
+/// Throws std::invalid_argument with `parts` joined: texts and numbers. Without exceptions it prints
+/// the text and aborts.
+template <class... Parts>
+[[noreturn]] SKIM_COLD void fail(const Parts&... parts) {
+  std::string text;
+  const auto append = [&text](const auto& part) {
+    if constexpr (std::is_arithmetic_v<std::decay_t<decltype(part)>>) {
+      text += std::to_string(part);
+    } else {
+      text += part;
+    }
+  };
+  (append(parts), ...);
+#if defined(__cpp_exceptions)
+  throw std::invalid_argument(text);
+#else
+  std::fprintf(stderr, "%s\n", text.c_str());
+  std::abort();
+#endif
+}
+
+}  // namespace skim::inline v0_1
+
+#endif  // SKIM_CORE_ERROR_H_

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a key is: a position in one KV head, and a run of positions.
+#ifndef SKIM_CORE_POSITION_H_
+#define SKIM_CORE_POSITION_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+namespace skim::inline v0_1 {
+
+/// Index of a token in a KV head; 0 is the oldest.
+using Position = std::int64_t;
+
+/// The positions [first, last). Empty when last <= first.
+struct Span {
+  Position first = 0;
+  Position last = 0;
+
+  constexpr Position size() const { return last > first ? last - first : 0; }
+  constexpr bool contains(Position i) const { return first <= i && i < last; }
+  friend constexpr bool operator==(const Span&, const Span&) = default;
+};
+
+/// What both spans contain.
+constexpr Span intersect(Span a, Span b) {
+  return {std::max(a.first, b.first), std::min(a.last, b.last)};
+}
+
+/// Every position a KV head can have.
+inline constexpr Span kEverything{0, std::numeric_limits<Position>::max()};
+
+/// The sliding window of a model: the newest `width` positions up to and including `position`. It is a
+/// visible range, an intersection; the estimator `Window` is a union.
+constexpr Span sliding_window(Position position, Position width) {
+  return {std::max<Position>(0, position + 1 - width), position + 1};
+}
+
+}  // namespace skim::inline v0_1
+
+#endif  // SKIM_CORE_POSITION_H_

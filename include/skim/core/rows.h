@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rows of the caller's memory: any row stride, inner stride 1.
+#ifndef SKIM_CORE_ROWS_H_
+#define SKIM_CORE_ROWS_H_
+
+#include <cstddef>
+
+namespace skim::inline v0_1 {
+
+/// `rows` rows of `cols` values; row r starts at data + r * stride. The stride is in values and may be
+/// anything for what is only read (0 repeats one row, negative walks backwards).
+template <class T>
+struct Rows {
+  T* data = nullptr;
+  std::size_t rows = 0;
+  std::size_t cols = 0;
+  std::ptrdiff_t stride = static_cast<std::ptrdiff_t>(cols);
+
+  constexpr T* row(std::size_t r) const { return data + static_cast<std::ptrdiff_t>(r) * stride; }
+};
+
+}  // namespace skim::inline v0_1
+
+#endif  // SKIM_CORE_ROWS_H_

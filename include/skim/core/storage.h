@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// The 16-bit storage types. Our own, because no 16-bit float works in both g++ 12 and clang 14.
+// Keys and values may be stored in them; arithmetic never is.
+#ifndef SKIM_CORE_STORAGE_H_
+#define SKIM_CORE_STORAGE_H_
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <type_traits>
+
+namespace skim::inline v0_1 {
+
+/// IEEE binary16: 11 bits of precision, largest finite value 65504.
+struct F16 {
+  std::uint16_t bits = 0;
+};
+
+/// bfloat16: the upper half of a float, 8 bits of precision, the range of float.
+struct BF16 {
+  std::uint16_t bits = 0;
+};
+
+/// What a key or value row may be stored as, given the arithmetic `Real`.
+template <class T, class Real>
+inline constexpr bool kIsStorage =
+    std::is_same_v<Real, double>
+        ? std::is_same_v<T, double>
+        : std::is_same_v<T, float> || std::is_same_v<T, F16> || std::is_same_v<T, BF16>;
+
+constexpr float to_float(float x) { return x; }
+constexpr double to_float(double x) { return x; }
+
+constexpr float to_float(BF16 x) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(x.bits) << 16);
+}
+
+constexpr float to_float(F16 x) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(x.bits & 0x8000u) << 16;
+  const std::uint32_t exponent = (x.bits >> 10) & 0x1Fu;
+  const std::uint32_t mantissa = x.bits & 0x3FFu;
+  if (exponent == 0x1F) return std::bit_cast<float>(sign | 0x7F800000u | (mantissa << 13));
+  if (exponent == 0) {  // zero or subnormal: mantissa * 2^-24
+    const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
+    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(magnitude) | sign);
+  }
+  return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+}
+
+namespace storage_detail {
+
+// Drops the low `shift` bits, rounding to nearest, ties to even.
+constexpr std::uint32_t round_shift(std::uint32_t bits, int shift) {
+  const std::uint32_t half = (1u << (shift - 1)) - 1 + ((bits >> shift) & 1u);
+  return (bits + half) >> shift;
+}
+
+}  // namespace storage_detail
+
+/// Rounds to nearest, ties to even. A value beyond the largest finite one becomes infinite, as IEEE
+/// conversion does; a NaN stays a NaN.
+template <class T>
+constexpr T from_float(float x) {
+  if constexpr (std::is_same_v<T, float> || std::is_same_v<T, double>) {
+    return x;
+  } else {
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
+    const std::uint32_t sign = (bits >> 16) & 0x8000u;
+    const std::uint32_t magnitude = bits & 0x7FFFFFFFu;
+    std::uint32_t out = 0;
+    if constexpr (std::is_same_v<T, BF16>) {
+      out = magnitude > 0x7F800000u ? (magnitude >> 16) | 0x40u  // keep a NaN a NaN
+                                    : storage_detail::round_shift(magnitude, 16);
+    } else {
+      static_assert(std::is_same_v<T, F16>);
+      if (magnitude > 0x7F800000u) {
+        out = 0x7E00u;
+      } else if (magnitude >= 0x47800000u) {  // 2^16 and above
+        out = 0x7C00u;
+      } else if (magnitude < 0x38800000u) {  // below 2^-14: subnormal; the float unit rounds for us
+        const float scaled = std::bit_cast<float>(magnitude) + 0.5f;  // one ulp of 0.5 is 2^-24
+        out = std::bit_cast<std::uint32_t>(scaled) - 0x3F000000u;
+      } else {  // rounding may carry into the exponent, up to infinity: both are right
+        out = storage_detail::round_shift(magnitude - 0x38000000u, 13);
+      }
+    }
+    return T{static_cast<std::uint16_t>(out | sign)};
+  }
+}
+
+}  // namespace skim::inline v0_1
+
+#endif  // SKIM_CORE_STORAGE_H_

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a call checks before anything is written: O(heads + pages + list) against O(n d) of work.
+#ifndef SKIM_CORE_VALIDATE_H_
+#define SKIM_CORE_VALIDATE_H_
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+#include "skim/core/buffer.h"
+#include "skim/core/error.h"
+#include "skim/core/kv.h"
+#include "skim/core/query.h"
+#include "skim/core/selection.h"
+#include "skim/core/state.h"
+
+namespace skim::inline v0_1 {
+
+/// Throws when `rows` steps of `stride` values of `bytes` each leave the address space.
+inline void check_extent(const char* what, std::size_t rows, std::ptrdiff_t stride, std::size_t bytes) {
+  std::ptrdiff_t extent = 0;
+  if (rows > static_cast<std::size_t>(PTRDIFF_MAX) ||
+      __builtin_mul_overflow(static_cast<std::ptrdiff_t>(rows), stride, &extent) ||
+      __builtin_mul_overflow(extent, static_cast<std::ptrdiff_t>(bytes), &extent)) {
+    fail("skim::attend: ", what, ": ", rows, " rows with a stride of ", stride, " overflow the address space");
+  }
+}
+
+template <class T>
+void check_rows(const char* what, const Rows<T>& rows) {
+  if (rows.cols == 0) fail("skim::attend: ", what, " has 0 columns but needs at least 1");
+  if (rows.rows != 0 && rows.data == nullptr) fail("skim::attend: ", what, " is null but has ", rows.rows, " rows");
+  check_extent(what, rows.rows, rows.stride, sizeof(T));
+  check_extent(what, 1, static_cast<std::ptrdiff_t>(rows.cols), sizeof(T));
+}
+
+/// Shapes of a KV head. A user's own KV type is checked for its dimensions only.
+template <class Kv>
+void check_kv(const Kv& kv, Buffer<std::uint64_t>&) {
+  if (kv.key_dim() == 0) fail("skim::attend: keys have 0 columns but need at least 1");
+  if (kv.value_dim() == 0) fail("skim::attend: values have 0 columns but need at least 1");
+}
+
+template <class K, class V>
+void check_kv(const ContiguousKv<K, V>& kv, Buffer<std::uint64_t>&) {
+  check_rows("keys", kv.keys);
+  check_rows("values", kv.values);
+  if (kv.keys.rows != kv.values.rows) {
+    fail("skim::attend: there are ", kv.keys.rows, " keys but ", kv.values.rows, " values");
+  }
+}
+
+/// `seen`: scratch, a bit for each page of the pool.
+template <class K, class V>
+static void check_kv(const PagedKv<K, V>& kv, Buffer<std::uint64_t>& seen) {
+  if (kv.keys.cols == 0) fail("skim::attend: keys have 0 columns but need at least 1");
+  if (kv.values.cols == 0) fail("skim::attend: values have 0 columns but need at least 1");
+  if (kv.page_size == 0) fail("skim::attend: page_size is 0 but must be at least 1");
+  const std::size_t used = kv.n / kv.page_size + (kv.n % kv.page_size != 0 ? 1 : 0);
+  if (used > kv.table.size()) {
+    fail("skim::attend: ", kv.n, " positions need ", used, " pages of ", kv.page_size, " but the table has ",
+         kv.table.size());
+  }
+  if (kv.n != 0 && (kv.keys.data == nullptr || kv.values.data == nullptr)) {
+    fail("skim::attend: the page pool is null but ", kv.n, " positions are in it");
+  }
+  check_extent("key pages", kv.pool_pages, kv.keys.page_stride, sizeof(K));
+  check_extent("value pages", kv.pool_pages, kv.values.page_stride, sizeof(V));
+  check_extent("rows of a key page", kv.page_size, kv.keys.row_stride, sizeof(K));
+  check_extent("rows of a value page", kv.page_size, kv.values.row_stride, sizeof(V));
+  seen.resize(kv.pool_pages / 64 + 1);
+  std::memset(seen.data(), 0, seen.size() * sizeof(std::uint64_t));
+  for (std::size_t p = 0; p < used; ++p) {
+    const std::int32_t id = kv.table[p];
+    if (id < 0 || static_cast<std::size_t>(id) >= kv.pool_pages) {
+      fail("skim::attend: entry ", p, " of the page table is ", id, " but the pool has ", kv.pool_pages, " pages");
+    }
+    std::uint64_t& word = seen[static_cast<std::size_t>(id) / 64];
+    const std::uint64_t bit = std::uint64_t{1} << (id % 64);
+    if (word & bit) fail("skim::attend: entry ", p, " of the page table repeats page ", id);
+    word |= bit;
+  }
+}
+
+inline void check_rule(const LogitRule& rule) {
+  if (rule.scale && !std::isfinite(*rule.scale)) fail("skim::attend: scale is ", *rule.scale, " but must be finite");
+  if (!(rule.soft_cap >= 0 && std::isfinite(rule.soft_cap))) {
+    fail("skim::attend: soft_cap is ", rule.soft_cap, " but must be at least 0 (0: none)");
+  }
+}
+
+template <class Real, class Kv>
+void check_query(const BasicQuery<Real>& q, const Kv& kv) {
+  check_rows("q", q.rows);
+  if (q.rows.cols != kv.key_dim()) {
+    fail("skim::attend: q has ", q.rows.cols, " columns but keys have ", kv.key_dim());
+  }
+  if (q.position < 0 && q.position != kNewest) {
+    fail("skim::attend: position is ", q.position, " but must be at least 0 (or kNewest, ", kNewest, ")");
+  }
+  check_rule(q.logit);
+}
+
+/// Whether `a` and `b` share memory. Interleaved rows of one buffer do not, if their strides are equal.
+template <class A, class B>
+bool overlap(const Rows<A>& a, const Rows<B>& b) {
+  if (a.rows == 0 || b.rows == 0) return false;
+  const auto bounds = [](const auto& m) {
+    const auto first = reinterpret_cast<std::uintptr_t>(m.row(0));
+    const auto last = reinterpret_cast<std::uintptr_t>(m.row(m.rows - 1));
+    const std::uintptr_t bytes = m.cols * sizeof(*m.data);
+    return first < last ? std::pair{first, last + bytes} : std::pair{last, first + bytes};
+  };
+  const auto [a_first, a_last] = bounds(a);
+  const auto [b_first, b_last] = bounds(b);
+  if (a_last <= b_first || b_last <= a_first) return false;
+  const auto stride = a.stride * static_cast<std::ptrdiff_t>(sizeof(A));
+  if (stride <= 0 || stride != b.stride * static_cast<std::ptrdiff_t>(sizeof(B))) return true;
+  const auto step = static_cast<std::uintptr_t>(stride);
+  const std::uintptr_t a_at = a_first % step, b_at = b_first % step;
+  const std::uintptr_t ahead = (b_at + step - a_at) % step;  // from a's row to the next of b
+  return ahead < a.cols * sizeof(A) || step - ahead < b.cols * sizeof(B);
+}
+
+template <class Real, class Kv>
+void check_state(const BasicStateView<Real>& state, const BasicQuery<Real>& q, const Kv& kv) {
+  check_rows("out", state.out);
+  if (state.out.rows != q.heads()) {
+    fail("skim::attend: out has ", state.out.rows, " rows but q has ", q.heads());
+  }
+  if (state.out.cols != kv.value_dim()) {
+    fail("skim::attend: out has ", state.out.cols, " columns but values have ", kv.value_dim());
+  }
+  if (q.heads() > 1 && static_cast<std::size_t>(std::abs(state.out.stride)) < state.out.cols) {
+    fail("skim::attend: rows of out overlap: stride is ", state.out.stride, " but there are ", state.out.cols,
+         " columns");
+  }
+  if (state.lse == nullptr && q.heads() != 0) fail("skim::attend: lse is null but q has ", q.heads(), " rows");
+  if (q.heads() > 1 && state.lse_stride == 0) fail("skim::attend: lse_stride is 0 but q has ", q.heads(), " rows");
+  if (overlap(state.out, q.rows)) fail("skim::attend: out overlaps q");
+}
+
+/// A selection in the form `attend` accepts: both lists ascending, no position twice, all visible,
+/// log weights finite.
+static inline void check_selection(const Selection& selection, Span visible) {
+  const auto& spans = selection.spans();
+  const auto& picks = selection.picks();
+  Position end = visible.first;
+  for (std::size_t s = 0; s < spans.size(); ++s) {
+    if (spans[s].first < end || spans[s].last > visible.last) {
+      fail("skim::attend: span ", s, " of the selection is [", spans[s].first, ", ", spans[s].last,
+           ") but must lie in [", end, ", ", visible.last, ") (ascending, disjoint, visible)");
+    }
+    end = spans[s].last;
+  }
+  std::size_t s = 0;
+  Position next = visible.first;
+  for (std::size_t p = 0; p < picks.size(); ++p) {
+    const Position at = picks[p].position;
+    if (at < next || at >= visible.last) {
+      fail("skim::attend: pick ", p, " of the selection is position ", at, " but must lie in [", next, ", ",
+           visible.last, ") (ascending, none twice, visible)");
+    }
+    if (!std::isfinite(picks[p].log_weight)) {
+      fail("skim::attend: pick ", p, " of the selection (position ", at, ") has log weight ", picks[p].log_weight,
+           " but must have a finite one");
+    }
+    while (s < spans.size() && spans[s].last <= at) ++s;
+    if (s < spans.size() && spans[s].contains(at)) {
+      fail("skim::attend: pick ", p, " of the selection is position ", at, " which span ", s, " [", spans[s].first,
+           ", ", spans[s].last, ") holds already");
+    }
+    next = at + 1;
+  }
+}
+
+}  // namespace skim::inline v0_1
+
+#endif  // SKIM_CORE_VALIDATE_H_

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// Scratch memory of one thread. Grows to a high-water mark, then nothing allocates.
+#ifndef SKIM_CORE_WORKSPACE_H_
+#define SKIM_CORE_WORKSPACE_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "skim/core/buffer.h"
+#include "skim/core/selection.h"
+
+namespace skim::inline v0_1 {
+
+/// Two threads must not share one. `Workspace` knows nothing of what it holds: each user has a slot.
+class Workspace {
+ public:
+  enum Slot {
+    kQuery,        // query rows in the order of the storage's lanes
+    kLogits,       // [g, visible] transformed logits
+    kBlockLogits,  // [g, block] logits of one block
+    kProposal,     // pooled log proposal of the residual
+    kPriorities,   // log priorities of the residual
+    kRanks,        // ranks a selection kernel has found
+    kSurvivors,    // what is left after a first threshold
+    kAccumulator,  // running and chunk-local numerators
+    kUnwantedLse,  // lse for a caller who does not want it
+    kUser,         // for a user's own estimator
+    kSlots
+  };
+
+  /// `count` values of T with no defined content, aligned to 64 bytes. Valid until the same slot is
+  /// asked for again.
+  template <class T>
+  T* get(Slot slot, std::size_t count) {
+    Buffer<std::byte>& memory = slots_[slot];
+    memory.clear();  // growing copies what a buffer holds, and nobody wants it
+    memory.resize(count * sizeof(T));
+    return reinterpret_cast<T*>(memory.data());
+  }
+
+  /// The selection that the fused calls fill.
+  Selection selection;
+
+  /// Which pages a page table has named: for validation.
+  Buffer<std::uint64_t> page_marks;
+
+  /// Logits of the current query, [g, visible] with this stride, or null when none are computed yet.
+  /// The fused calls forget them between queries.
+  const void* logits = nullptr;
+
+ private:
+  Buffer<std::byte> slots_[kSlots];
+};
+
+}  // namespace skim::inline v0_1
+
+#endif  // SKIM_CORE_WORKSPACE_H_

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every method of sparse attention is: something that selects.
+#ifndef SKIM_ESTIMATOR_ESTIMATOR_H_
+#define SKIM_ESTIMATOR_ESTIMATOR_H_
+
+#include <concepts>
+#include <cstddef>
+
+#include "skim/core/kv.h"
+#include "skim/core/query.h"
+#include "skim/core/selection.h"
+#include "skim/core/workspace.h"
+
+namespace skim::inline v0_1 {
+
+/// An estimator is a description: immutable parameters, freely copied and shared by threads.
+///
+///   validate()            throws std::invalid_argument when a parameter is out of range
+///   max_picks(n)          the most positions it selects when n are visible
+///   select(q, kv, selection, ws)
+///                         appends the positions it selects, ascending, with their log weights. `q` has
+///                         all defaults filled in; `selection` holds what earlier stages of a stack have
+///                         selected, which must not be selected again.
+///   static constexpr bool stands_for_rest = true;
+///                         if it stands for every position still unselected: then nothing can follow it
+///                         in a stack.
+///
+/// The estimators of the library are plain descriptions without `select`: their loops are compiled
+/// once for each SIMD target (`Select` in estimator/select-inl.h).
+template <class E>
+concept Estimator = requires(const E& e, std::size_t n) {
+  { e.validate() };
+  { e.max_picks(n) } -> std::convertible_to<std::size_t>;
+};
+
+/// An estimator of a user's own, with its `select`.
+template <class E, class Kv, class Real = float>
+concept SelectsFrom = Estimator<E> && KvHead<Kv> &&
+    requires(const E& e, const BasicQuery<Real>& q, const Kv& kv, Selection& selection, Workspace& ws) {
+      { e.select(q, kv, selection, ws) };
+    };
+
+/// Whether nothing can be left to select after E (law 3).
+template <class E>
+constexpr bool stands_for_rest() {
+  if constexpr (requires { E::stands_for_rest; }) {
+    return E::stands_for_rest;
+  } else {
+    return false;
+  }
+}
+
+}  // namespace skim::inline v0_1
+
+#endif  // SKIM_ESTIMATOR_ESTIMATOR_H_

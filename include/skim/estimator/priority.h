@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SKIM_ESTIMATOR_PRIORITY_H_
+#define SKIM_ESTIMATOR_PRIORITY_H_
+
+#include <cstddef>
+
+#include "skim/core/budget.h"
+
+namespace skim::inline v0_1 {
+
+/// Priority sampling of the positions that are left: with a_i = e^{s_i} and u_i uniform on (0, 1], the K
+/// largest priorities a_i / u_i. With tau the (K+1)-th priority, the weight of a selected position is
+/// max(1, tau / a_i). Numerator and denominator are unbiased, their ratio is consistent. The inclusion
+/// probability min(1, a_i / tau) is conditional on tau. A group samples by the mean of its heads'
+/// probabilities. Reads every key.
+///
+/// Duffield, Lund, Thorup, "Priority sampling for estimation of arbitrary subset sums", JACM 54 (2007).
+struct PriorityTail {
+  static constexpr bool stands_for_rest = true;
+
+  Budget budget;
+
+  void validate() const { budget.validate("PriorityTail"); }
+  std::size_t max_picks(std::size_t n) const { return budget.count(static_cast<Position>(n)); }
+};
+
+}  // namespace skim::inline v0_1
+
+#endif  // SKIM_ESTIMATOR_PRIORITY_H_

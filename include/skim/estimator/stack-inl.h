@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#if defined(SKIM_ESTIMATOR_STACK_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SKIM_ESTIMATOR_STACK_INL_H_
+#undef SKIM_ESTIMATOR_STACK_INL_H_
+#else
+#define SKIM_ESTIMATOR_STACK_INL_H_
+#endif
+
+#include "skim/estimator/select-inl.h"
+#include "skim/estimator/stack.h"
+#include "skim/kernel/select-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace {
+
+template <class... Stages>
+struct Select<Stack<Stages...>> {
+  template <class Real, class Kv>
+  static void run(const Stack<Stages...>& e, const BasicQuery<Real>& q, const Kv& kv, Selection& selection,
+                  Workspace& ws) {
+    std::apply(
+        [&](const Stages&... stage) {
+          ((Select<Stages>::run(stage, q, kv, selection, ws), commit(selection)), ...);
+        },
+        e.stages);
+  }
+};
+
+}  // namespace
+}  // namespace skim::inline v0_1::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // SKIM_ESTIMATOR_STACK_INL_H_

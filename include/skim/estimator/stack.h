@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SKIM_ESTIMATOR_STACK_H_
+#define SKIM_ESTIMATOR_STACK_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <tuple>
+
+#include "skim/estimator/estimator.h"
+
+namespace skim::inline v0_1 {
+
+/// Stages that select one after the other, each from what those before it have left.
+template <Estimator... Stages>
+struct Stack {
+  static constexpr bool stands_for_rest = (skim::stands_for_rest<Stages>() || ...);
+
+  std::tuple<Stages...> stages;
+
+  void validate() const {
+    std::apply([](const auto&... stage) { (stage.validate(), ...); }, stages);
+  }
+  std::size_t max_picks(std::size_t n) const {
+    const std::size_t sum =
+        std::apply([n](const auto&... stage) { return (std::size_t{0} + ... + stage.max_picks(n)); }, stages);
+    return std::min(n, sum);
+  }
+};
+
+namespace stack_detail {
+
+/// Whether a stage that stands for everything left is followed by another.
+template <class... Stages>
+constexpr bool tail_is_last() {
+  constexpr bool tails[] = {skim::stands_for_rest<Stages>()..., false};
+  for (std::size_t i = 0; i + 1 < sizeof...(Stages); ++i) {
+    if (tails[i]) return false;
+  }
+  return true;
+}
+
+}  // namespace stack_detail
+
+/// stack(Sinks{4}, Window{64}, TopK{128}, PriorityTail{256})
+template <Estimator... Stages>
+constexpr Stack<Stages...> stack(Stages... stages) {
+  static_assert(sizeof...(Stages) > 0, "skim::stack: at least one stage");
+  static_assert(stack_detail::tail_is_last<Stages...>(),
+                "skim::stack: a stage that stands for every position left (Dense, a sampled tail) must be last");
+  return {{stages...}};
+}
+
+}  // namespace skim::inline v0_1
+
+#endif  // SKIM_ESTIMATOR_STACK_H_

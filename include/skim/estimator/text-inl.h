@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#if defined(SKIM_ESTIMATOR_TEXT_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SKIM_ESTIMATOR_TEXT_INL_H_
+#undef SKIM_ESTIMATOR_TEXT_INL_H_
+#else
+#define SKIM_ESTIMATOR_TEXT_INL_H_
+#endif
+
+#include "skim/estimator/priority-inl.h"
+#include "skim/estimator/select-inl.h"
+#include "skim/estimator/spans-inl.h"
+#include "skim/estimator/text.h"
+#include "skim/estimator/topk-inl.h"
+#include "skim/estimator/uniform-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace {
+
+/// Visits the stages once for each query group; no stack type is built at run time.
+template <>
+struct Select<StageList> {
+  template <class Real, class Kv>
+  static void run(const StageList& e, const BasicQuery<Real>& q, const Kv& kv, Selection& selection,
+                  Workspace& ws) {
+    for (const Stage& any : e.stages) {
+      std::visit([&](const auto& stage) { Select<std::decay_t<decltype(stage)>>::run(stage, q, kv, selection, ws); },
+                 any);
+      commit(selection);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace skim::inline v0_1::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // SKIM_ESTIMATOR_TEXT_INL_H_

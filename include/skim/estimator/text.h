@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+// Estimators as text, for the flags of engines, benchmarks and examples:
+//
+//   sinks(4)+window(64)+topk(power(2,0.5))+priority(128)
+//
+//   stage  = dense | sinks(count) | window(width) | topk(budget) | uniform(budget) | priority(budget)
+//   budget = k | fraction(share[,minimum]) | power(alpha,C[,minimum])
+//
+// Spaces may stand between any two words.
+#ifndef SKIM_ESTIMATOR_TEXT_H_
+#define SKIM_ESTIMATOR_TEXT_H_
+
+#include <algorithm>
+#include <charconv>
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "skim/core/error.h"
+#include "skim/estimator/dense.h"
+#include "skim/estimator/estimator.h"
+#include "skim/estimator/priority.h"
+#include "skim/estimator/sinks.h"
+#include "skim/estimator/stack.h"
+#include "skim/estimator/topk.h"
+#include "skim/estimator/uniform.h"
+#include "skim/estimator/window.h"
+
+namespace skim::inline v0_1 {
+
+using Stage = std::variant<Dense, Sinks, Window, TopK, UniformTail, PriorityTail>;
+
+/// An estimator put together at run time: what `parse` returns. Accepted wherever an estimator is.
+struct StageList {
+  std::vector<Stage> stages;
+
+  void validate() const {
+    for (std::size_t i = 0; i < stages.size(); ++i) {
+      std::visit([](const auto& stage) { stage.validate(); }, stages[i]);
+      if (i + 1 < stages.size() && is_tail(stages[i])) {
+        fail("skim::StageList: stage ", i, " of ", stages.size(),
+             " stands for every position left; it must be last");
+      }
+    }
+  }
+  std::size_t max_picks(std::size_t n) const {
+    std::size_t sum = 0;
+    for (const Stage& any : stages) {
+      sum += std::visit([n](const auto& stage) { return stage.max_picks(n); }, any);
+    }
+    return std::min(n, sum);
+  }
+
+  static bool is_tail(const Stage& any) {
+    return std::visit([](const auto& stage) { return stands_for_rest<std::decay_t<decltype(stage)>>(); }, any);
+  }
+};
+
+namespace text_detail {
+
+/// Recursive descent over the grammar above. An error shows the text with a mark under the character.
+class Parser {
+ public:
+  explicit Parser(std::string_view text) : text_(text) {}
+
+  StageList parse() {
+    StageList list;
+    std::size_t tail_at = std::string_view::npos;
+    do {
+      skip_spaces();
+      const std::size_t start = at_;
+      if (tail_at != std::string_view::npos) {
+        error(tail_at, "stands for every position left, so no stage can follow it");
+      }
+      list.stages.push_back(stage());
+      if (StageList::is_tail(list.stages.back())) tail_at = start;
+    } while (accept('+'));
+    if (at_ != text_.size()) error(at_, "expected '+' or the end");
+    return list;
+  }
+
+ private:
+  Stage stage() {
+    const std::size_t start = at_;
+    const std::string_view name = word();
+    if (name == "dense") return checked(start, Dense{});
+    if (name == "sinks") return checked(start, Sinks{integer_argument()});
+    if (name == "window") return checked(start, Window{integer_argument()});
+    if (name == "topk") return checked(start, TopK{budget_argument()});
+    if (name == "uniform") return checked(start, UniformTail{budget_argument()});
+    if (name == "priority") return checked(start, PriorityTail{budget_argument()});
+    error(start, "expected dense, sinks, window, topk, uniform or priority");
+  }
+
+  template <class E>
+  Stage checked(std::size_t start, const E& e) {
+#if defined(__cpp_exceptions)
+    try {
+      e.validate();
+    } catch (const std::invalid_argument& reason) {
+      error(start, reason.what());
+    }
+#else
+    (void)start;
+    e.validate();
+#endif
+    return e;
+  }
+
+  Position integer_argument() {
+    expect('(');
+    const Position value = integer();
+    expect(')');
+    return value;
+  }
+
+  Budget budget_argument() {
+    expect('(');
+    skip_spaces();
+    const std::size_t start = at_;
+    Budget budget = 0;
+    if (at_ < text_.size() && is_letter(text_[at_])) {
+      const std::string_view name = word();
+      if (name != "fraction" && name != "power") error(start, "expected a number, fraction or power");
+      expect('(');
+      const double first = number();
+      double exponent = 0;
+      if (name == "power") {
+        expect(',');
+        exponent = number();
+      }
+      const bool has_minimum = accept(',');
+      const Position minimum = has_minimum ? integer() : name == "power" ? 1 : 0;
+      expect(')');
+      budget = name == "power" ? power(first, exponent, static_cast<std::size_t>(minimum))
+                               : fraction(first, static_cast<std::size_t>(minimum));
+    } else {
+      budget = Budget(integer());
+    }
+    expect(')');
+    return budget;
+  }
+
+  template <class T>
+  T read(const char* what) {
+    skip_spaces();
+    T value{};
+    const char* begin = text_.data() + at_;
+    const auto [end, code] = std::from_chars(begin, text_.data() + text_.size(), value);
+    if (code == std::errc::result_out_of_range) error(at_, "number out of range");
+    if (code != std::errc{}) error(at_, what);
+    at_ += static_cast<std::size_t>(end - begin);
+    return value;
+  }
+
+  double number() { return read<double>("expected a number"); }
+
+  Position integer() {
+    skip_spaces();
+    const std::size_t start = at_;
+    const auto value = read<Position>("expected a whole number");
+    if (value < 0) error(start, "expected a number that is not negative");
+    return value;
+  }
+
+  std::string_view word() {
+    skip_spaces();
+    const std::size_t start = at_;
+    while (at_ < text_.size() && is_letter(text_[at_])) ++at_;
+    return text_.substr(start, at_ - start);
+  }
+
+  bool accept(char c) {
+    skip_spaces();
+    if (at_ == text_.size() || text_[at_] != c) return false;
+    ++at_;
+    skip_spaces();
+    return true;
+  }
+
+  void expect(char c) {
+    skip_spaces();
+    if (!accept(c)) error(at_, std::string("expected '") + c + "'");
+  }
+
+  void skip_spaces() {
+    while (at_ < text_.size() && text_[at_] == ' ') ++at_;
+  }
+
+  static bool is_letter(char c) { return c >= 'a' && c <= 'z'; }
+
+  [[noreturn]] void error(std::size_t at, std::string_view what) const {
+    fail("skim::parse: ", std::string(what), " at character ", at + 1, "\n  ", std::string(text_), "\n  ",
+         std::string(at, ' '), "^");
+  }
+
+  std::string_view text_;
+  std::size_t at_ = 0;
+};
+
+inline std::string number_text(double x) {
+  char digits[32];
+  const auto [end, code] = std::to_chars(digits, digits + sizeof(digits), x);
+  (void)code;  // 32 characters hold every double
+  return {digits, end};
+}
+
+inline std::string budget_text(const Budget& b) {
+  if (b.kind() == Budget::Kind::kFixed) return std::to_string(static_cast<Position>(b.amount()));
+  const bool is_power = b.kind() == Budget::Kind::kPower;
+  std::string text = (is_power ? "power(" : "fraction(") + number_text(b.amount());
+  if (is_power) text += "," + number_text(b.exponent());
+  if (b.minimum() != (is_power ? 1u : 0u)) text += "," + std::to_string(b.minimum());
+  return text + ")";
+}
+
+}  // namespace text_detail
+
+/// Reads the text form. Throws std::invalid_argument that shows where the text is wrong.
+inline StageList parse(std::string_view text) { return text_detail::Parser(text).parse(); }
+
+inline std::string to_text(const Dense&) { return "dense"; }
+inline std::string to_text(const Sinks& e) { return "sinks(" + std::to_string(e.count) + ")"; }
+inline std::string to_text(const Window& e) { return "window(" + std::to_string(e.width) + ")"; }
+inline std::string to_text(const TopK& e) { return "topk(" + text_detail::budget_text(e.budget) + ")"; }
+inline std::string to_text(const UniformTail& e) { return "uniform(" + text_detail::budget_text(e.budget) + ")"; }
+inline std::string to_text(const PriorityTail& e) { return "priority(" + text_detail::budget_text(e.budget) + ")"; }
+
+/// The reverse of `parse`.
+inline std::string to_text(const StageList& e) {
+  std::string text;
+  for (const Stage& any : e.stages) {
+    if (!text.empty()) text += "+";
+    text += std::visit([](const auto& stage) { return to_text(stage); }, any);
+  }
+  return text;
+}
+
+template <class... Stages>
+std::string to_text(const Stack<Stages...>& e) {
+  std::string text;
+  std::apply([&text](const auto&... stage) { ((text += (text.empty() ? "" : "+") + to_text(stage)), ...); }, e.stages);
+  return text;
+}
+
+}  // namespace skim::inline v0_1
+
+#endif  // SKIM_ESTIMATOR_TEXT_H_

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#if defined(SKIM_ESTIMATOR_TOPK_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SKIM_ESTIMATOR_TOPK_INL_H_
+#undef SKIM_ESTIMATOR_TOPK_INL_H_
+#else
+#define SKIM_ESTIMATOR_TOPK_INL_H_
+#endif
+
+#include "skim/estimator/select-inl.h"
+#include "skim/estimator/topk.h"
+#include "skim/kernel/pool-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace {
+
+template <>
+struct Select<TopK> {
+  template <class Real, class Kv>
+  static void run(const TopK& e, const BasicQuery<Real>& q, const Kv& kv, Selection& selection, Workspace& ws) {
+    const std::size_t k = e.budget.count(q.visible.size());
+    const auto left = static_cast<std::size_t>(count_gaps(selection, q.visible));
+    if (k == 0 || left == 0) return;
+    if (k >= left) return add_gaps(selection, q.visible);
+    const Pooled<Real> x = pool_max(logits(q, kv, ws), q.heads(), selection, q.visible, ws);
+    const Largest<Real> top = largest(x.scores, x.count, k, ws);
+    add_ranks(selection, q.visible, top.ranks, top.count, [](std::size_t) { return 0.0; });
+  }
+};
+
+}  // namespace
+}  // namespace skim::inline v0_1::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // SKIM_ESTIMATOR_TOPK_INL_H_

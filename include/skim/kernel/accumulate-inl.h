@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one kernel: a list of (position, log weight) becomes attention.
+//
+// Keys are taken in blocks of kBlock with an online softmax, blocks are summed into chunks, and chunks
+// are merged from left to right. Where blocks and chunks begin depends on the selection alone (spans: on
+// absolute positions; picks: on their rank), never on threads, pages, batch or n: so neither do the bits.
+#if defined(SKIM_KERNEL_ACCUMULATE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SKIM_KERNEL_ACCUMULATE_INL_H_
+#undef SKIM_KERNEL_ACCUMULATE_INL_H_
+#else
+#define SKIM_KERNEL_ACCUMULATE_INL_H_
+#endif
+
+#include <cmath>
+
+#include "skim/core/selection.h"
+#include "skim/core/state.h"
+#include "skim/kernel/merge-inl.h"
+#include "skim/kernel/score-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace {
+
+/// Positions (of spans) or picks in a chunk: what one thread accumulates at a time.
+constexpr Position kChunk = 4096;
+
+/// A part of a selection: spans [begin, end) within `range`, or picks [begin, end).
+struct Chunk {
+  bool picks = false;
+  std::size_t begin = 0;
+  std::size_t end = 0;
+  Span range{};  // of absolute positions, for spans
+};
+
+/// Calls visit(Chunk) for each chunk of a selection, in the order in which they are merged. Spans within
+/// one aligned range of positions share a chunk.
+template <class Visit>
+void for_each_chunk(const Selection& selection, const Visit& visit) {
+  const auto& spans = selection.spans();
+  Chunk open{};
+  for (std::size_t s = 0; s < spans.size(); ++s) {
+    for (Position at = spans[s].first / kChunk; at * kChunk < spans[s].last; ++at) {
+      const Span range{at * kChunk, (at + 1) * kChunk};
+      if (open.end != 0 && open.range == range) {
+        open.end = s + 1;
+        continue;
+      }
+      if (open.end != 0) visit(open);
+      open = {false, s, s + 1, range};
+    }
+  }
+  if (open.end != 0) visit(open);
+  const std::size_t picks = selection.picks().size();
+  for (std::size_t p = 0; p < picks; p += kChunk) visit(Chunk{true, p, std::min<std::size_t>(p + kChunk, picks), {}});
+}
+
+/// Hands out a chunk block by block.
+template <class Kv>
+class Blocks {
+ public:
+  Blocks(const Kv& kv, const Selection& selection, const Chunk& chunk)
+      : kv_(kv), selection_(selection), chunk_(chunk), index_(chunk.begin) {
+    if (!chunk.picks) enter_span();
+  }
+
+  /// Fills `block` and its log weights; false when the chunk is done.
+  HWY_INLINE bool next(Block<Kv>& block, double* log_weights) {
+    if (index_ == chunk_.end) return false;
+    if (chunk_.picks) {
+      block.count = std::min(kBlock, chunk_.end - index_);
+      for (std::size_t t = 0; t < block.count; ++t, ++index_) {
+        const Pick pick = selection_.picks()[index_];
+        block.positions[t] = pick.position;
+        block.keys[t] = kv_.key(pick.position);
+        block.values[t] = kv_.value(pick.position);
+        log_weights[t] = pick.log_weight;
+      }
+      block.pad();
+      return true;
+    }
+    // Up to the next multiple of kBlock, so that a block never depends on where a span began.
+    const Position boundary = (at_ / static_cast<Position>(kBlock) + 1) * static_cast<Position>(kBlock);
+    const Position last = std::min(boundary, span_.last);
+    fill_run(kv_, at_, static_cast<std::size_t>(last - at_), block);
+    at_ = last;
+    if (at_ == span_.last && ++index_ != chunk_.end) enter_span();
+    return true;
+  }
+
+ private:
+  void enter_span() {
+    span_ = intersect(selection_.spans()[index_], chunk_.range);
+    at_ = span_.first;
+  }
+
+  const Kv& kv_;
+  const Selection& selection_;
+  const Chunk& chunk_;
+  std::size_t index_;
+  Span span_{};
+  Position at_ = 0;
+};
+
+/// Unnormalised attention of g heads: numerator e^{-max} sum w e^s v in lane order of the values,
+/// the same for the denominator. max = -inf: nothing yet.
+template <class Real>
+struct Partial {
+  Real* numerator = nullptr;  // [g, padded]
+  Real* max = nullptr;        // [g]
+  Real* sum = nullptr;        // [g]
+
+  /// Values of Real that one takes.
+  static std::size_t size(std::size_t heads, std::size_t padded) {
+    return round_up(heads * padded + 2 * heads, kStep<Real>);
+  }
+  static Partial at(Real* memory, std::size_t heads, std::size_t padded) {
+    return {memory, memory + heads * padded, memory + heads * padded + heads};
+  }
+  void clear(std::size_t heads, std::size_t padded) const {
+    std::memset(numerator, 0, heads * padded * sizeof(Real));
+    for (std::size_t h = 0; h < heads; ++h) {
+      max[h] = -kInfinity<Real>;
+      sum[h] = 0;
+    }
+  }
+};
+
+/// e^{x - max}; 1 where x = max even when both are infinite, and 0 for x = -inf = max.
+template <class Real>
+HWY_INLINE Vec<Real> exp_below(Vec<Real> x, Real max) {
+  const Tag<Real> tag;
+  const auto top = hn::Set(tag, max);
+  if (max == -kInfinity<Real>) return exp_nonpositive(x);  // each x is -inf or NaN
+  return hn::IfThenElse(hn::Eq(x, top), hn::Set(tag, Real{1}), exp_nonpositive(hn::Sub(x, top)));
+}
+
+/// The online softmax of one head over one block. s: kBlock logits, -inf beyond the last; they become
+/// weights relative to the new maximum. Returns what everything before must be multiplied by.
+template <class Real>
+HWY_INLINE Real soften(Real* HWY_RESTRICT s, Real& max, Real& sum) {
+  const Tag<Real> tag;
+  auto top = hn::Load(tag, s);
+  for (std::size_t t = kLanes<Real>; t < kBlock; t += kLanes<Real>) top = hn::Max(hn::Load(tag, s + t), top);
+  const Real block_max = hn::GetLane(hn::MaxOfLanes(tag, top));
+  Real rescale = 1;
+  if (!(block_max <= max)) {  // grew, or is NaN
+    rescale = hn::GetLane(exp_below(hn::Set(tag, max), block_max));
+    max = block_max;
+  }
+  auto total = hn::Zero(tag);
+  for (std::size_t t = 0; t < kBlock; t += kLanes<Real>) {
+    const auto w = exp_below(hn::Load(tag, s + t), max);
+    hn::Store(w, tag, s + t);
+    total = hn::Add(total, w);
+  }
+  sum = sum * rescale + hn::GetLane(hn::SumOfLanes(tag, total));
+  return rescale;
+}
+
+/// Adds the weighted values of a block to the numerators of G heads, W steps of columns at a time.
+/// The block's part is summed on its own first: small weights would stagnate against a long sum.
+template <int G, int W, class V, class Real, class Ahead>
+HWY_INLINE void weigh_tile(const Real* HWY_RESTRICT weights, const Real* HWY_RESTRICT rescale,
+                           const V* const* HWY_RESTRICT values, std::size_t count, std::size_t c,
+                           const Ahead* const* ahead, Real* HWY_RESTRICT numerator, std::size_t padded) {
+  const Tag<Real> tag;
+  Vec<Real> low[G][W], high[G][W];
+  HWY_UNROLL(8) for (int h = 0; h < G; ++h) {
+    HWY_UNROLL(8) for (int w = 0; w < W; ++w) low[h][w] = high[h][w] = hn::Zero(tag);
+  }
+  for (std::size_t t = 0; t < count; ++t) {
+    Vec<Real> a[W], b[W];
+    HWY_UNROLL(8) for (int w = 0; w < W; ++w) {
+      Storage<V, Real>::load(values[t] + c + static_cast<std::size_t>(w) * kStep<Real>, a[w], b[w]);
+      if (ahead) prefetch_step<Real>(ahead[t] + c + static_cast<std::size_t>(w) * kStep<Real>);
+    }
+    HWY_UNROLL(8) for (int h = 0; h < G; ++h) {
+      const auto p = hn::Set(tag, weights[static_cast<std::size_t>(h) * kBlock + t]);
+      HWY_UNROLL(8) for (int w = 0; w < W; ++w) {
+        low[h][w] = hn::MulAdd(a[w], p, low[h][w]);
+        high[h][w] = hn::MulAdd(b[w], p, high[h][w]);
+      }
+    }
+  }
+  HWY_UNROLL(8) for (int h = 0; h < G; ++h) {
+    const auto r = hn::Set(tag, rescale[h]);
+    HWY_UNROLL(8) for (int w = 0; w < W; ++w) {
+      Real* out = numerator + static_cast<std::size_t>(h) * padded + c + static_cast<std::size_t>(w) * kStep<Real>;
+      hn::Store(hn::MulAdd(hn::Load(tag, out), r, low[h][w]), tag, out);
+      hn::Store(hn::MulAdd(hn::Load(tag, out + kLanes<Real>), r, high[h][w]), tag, out + kLanes<Real>);
+    }
+  }
+}
+
+/// The last columns of rows whose length is not a multiple of kStep.
+template <class V, class Real>
+void weigh_tail(const Real* HWY_RESTRICT weights, Real rescale, const V* const* values, std::size_t count,
+                std::size_t c, std::size_t cols, Real* HWY_RESTRICT numerator) {
+  const Tag<Real> tag;
+  auto low = hn::Zero(tag), high = hn::Zero(tag);
+  for (std::size_t t = 0; t < count; ++t) {
+    Vec<Real> a, b;
+    load_tail<Real>(values[t] + c, cols - c, a, b);
+    const auto p = hn::Set(tag, weights[t]);
+    low = hn::MulAdd(a, p, low);
+    high = hn::MulAdd(b, p, high);
+  }
+  const auto r = hn::Set(tag, rescale);
+  hn::Store(hn::MulAdd(hn::Load(tag, numerator + c), r, low), tag, numerator + c);
+  hn::Store(hn::MulAdd(hn::Load(tag, numerator + c + kLanes<Real>), r, high), tag,
+            numerator + c + kLanes<Real>);
+}
+
+template <int G, int W, class V, class Real, class Ahead>
+HWY_INLINE void weigh_heads(const Real* weights, const Real* rescale, const V* const* values,
+                            std::size_t count, std::size_t cols, const Ahead* const* ahead, Real* numerator,
+                            std::size_t padded) {
+  constexpr std::size_t kWide = W * kStep<Real>;
+  std::size_t c = 0;
+  for (; c + kWide <= cols; c += kWide) {
+    weigh_tile<G, W>(weights, rescale, values, count, c, ahead, numerator, padded);
+  }
+  for (; c + kStep<Real> <= cols; c += kStep<Real>) {
+    weigh_tile<G, 1>(weights, rescale, values, count, c, ahead, numerator, padded);
+  }
+  if (c < cols) {
+    for (std::size_t h = 0; h < G; ++h) {
+      weigh_tail(weights + h * kBlock, rescale[h], values, count, c, cols, numerator + h * padded);
+    }
+  }
+}
+
+/// All heads of the group: 4, 2 and 1 at a time. `ahead` may be null.
+template <class V, class Real, class Ahead>
+HWY_INLINE void weigh(const Real* weights, const Real* rescale, std::size_t heads, const V* const* values,
+                      std::size_t count, std::size_t cols, const Ahead* const* ahead, Real* numerator,
+                      std::size_t padded) {
+  std::size_t h = 0;
+  for (; h + 4 <= heads; h += 4, ahead = nullptr) {
+    weigh_heads<4, 1>(weights + h * kBlock, rescale + h, values, count, cols, ahead, numerator + h * padded, padded);
+  }
+  for (; h + 2 <= heads; h += 2, ahead = nullptr) {
+    weigh_heads<2, 2>(weights + h * kBlock, rescale + h, values, count, cols, ahead, numerator + h * padded, padded);
+  }
+  for (; h < heads; ++h, ahead = nullptr) {
+    weigh_heads<1, 4>(weights + h * kBlock, rescale + h, values, count, cols, ahead, numerator + h * padded, padded);
+  }
+}
+
+/// One chunk of a selection. `block_logits`: [g, kBlock + 1] scratch.
+/// While it scores the keys of a block it prefetches that block's values, and while it weighs those, the
+/// keys of the next block.
+template <class Real, class Kv>
+void accumulate_chunk(const LaneQuery<Real>& q, const Kv& kv, const Selection& selection, const Chunk& chunk,
+                      const Partial<Real>& partial, Real* block_logits) {
+  const std::size_t heads = q.query->heads();
+  const std::size_t cols = kv.value_dim();
+  const std::size_t padded = round_up(cols, kStep<Real>);
+  Real* rescale = block_logits + heads * kBlock;
+  partial.clear(heads, padded);
+
+  Blocks<Kv> blocks(kv, selection, chunk);
+  Block<Kv> block[2];
+  double log_weights[2][kBlock];
+  std::size_t now = 0;
+  bool more = blocks.next(block[now], log_weights[now]);
+  while (more) {
+    const Block<Kv>& b = block[now];
+    dots(q, b.keys, b.count, b.values, block_logits);
+    apply_rule(*q.query, b.positions, block_logits);
+    for (std::size_t h = 0; h < heads; ++h) {
+      Real* s = block_logits + h * kBlock;
+      for (std::size_t t = b.count; t < kBlock; ++t) s[t] = -kInfinity<Real>;
+      if (chunk.picks) {
+        for (std::size_t t = 0; t < b.count; ++t) s[t] += static_cast<Real>(log_weights[now][t]);
+      }
+      rescale[h] = soften(s, partial.max[h], partial.sum[h]);
+    }
+    more = blocks.next(block[1 - now], log_weights[1 - now]);
+    weigh(block_logits, rescale, heads, b.values, b.count, cols, block[more ? 1 - now : now].keys,
+          partial.numerator, padded);
+    now = 1 - now;
+  }
+}
+
+/// Adds `part` to `total`: the merge of unnormalised states. An empty `total` becomes a copy.
+template <class Real>
+void merge_partial(const Partial<Real>& total, const Partial<Real>& part, std::size_t heads, std::size_t padded) {
+  const Tag<Real> tag;
+  for (std::size_t h = 0; h < heads; ++h) {
+    Real* to = total.numerator + h * padded;
+    const Real* from = part.numerator + h * padded;
+    const bool empty = total.sum[h] == 0 && total.max[h] == -kInfinity<Real>;
+    if (empty) {
+      std::memcpy(to, from, padded * sizeof(Real));
+      total.max[h] = part.max[h];
+      total.sum[h] = part.sum[h];
+      continue;
+    }
+    const Real max = part.max[h] > total.max[h] || std::isnan(part.max[h]) ? part.max[h] : total.max[h];
+    const Real keep = hn::GetLane(exp_below(hn::Set(tag, total.max[h]), max));
+    const Real add = hn::GetLane(exp_below(hn::Set(tag, part.max[h]), max));
+    const auto k = hn::Set(tag, keep), a = hn::Set(tag, add);
+    for (std::size_t c = 0; c < padded; c += kLanes<Real>) {
+      const auto sum = hn::MulAdd(hn::Load(tag, to + c), k, hn::Mul(hn::Load(tag, from + c), a));
+      hn::Store(sum, tag, to + c);
+    }
+    total.max[h] = max;
+    total.sum[h] = total.sum[h] * keep + part.sum[h] * add;
+  }
+}
+
+/// Normalises into the caller's memory. V: the storage type of the values.
+template <class V, class Real>
+void finish(const Partial<Real>& p, std::size_t padded, const BasicStateView<Real>& state) {
+  for (std::size_t h = 0; h < state.out.rows; ++h) {
+    Real sum = p.sum[h];
+    // Each +inf logit has added 1; one is a limit that exists, several have none.
+    if (p.max[h] == kInfinity<Real> && sum != 1) sum = std::numeric_limits<Real>::quiet_NaN();
+    from_lanes<V>(p.numerator + h * padded, state.out.cols, sum == 0 ? Real{0} : Real{1} / sum, state.out.row(h));
+    state.lse_of(h) = sum == 0 ? -kInfinity<Real> : p.max[h] + std::log(sum);
+  }
+}
+
+/// Adds the query's learned sink logits, if it has any, to the denominators.
+template <class Real>
+void merge_sinks(const BasicQuery<Real>& q, const BasicStateView<Real>& state) {
+  if (!q.sink_logits) return;
+  for (std::size_t h = 0; h < q.heads(); ++h) {
+    merge_sink(state.out.row(h), state.lse_of(h), static_cast<Real>(q.sink_logits[h]), state.out.cols);
+  }
+}
+
+}  // namespace
+}  // namespace skim::inline v0_1::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // SKIM_KERNEL_ACCUMULATE_INL_H_

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// One score a position from the logits of all heads of a group, over what is not selected yet.
+// A NaN logit counts as -inf here: last in top-k, probability 0 in samplers.
+#if defined(SKIM_KERNEL_POOL_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SKIM_KERNEL_POOL_INL_H_
+#undef SKIM_KERNEL_POOL_INL_H_
+#else
+#define SKIM_KERNEL_POOL_INL_H_
+#endif
+
+#include <cmath>
+
+#include "skim/kernel/accumulate-inl.h"
+#include "skim/kernel/score-inl.h"
+#include "skim/kernel/select-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace {
+
+/// One value for each position that is not selected yet, in ascending order of position.
+template <class Real>
+struct Pooled {
+  Real* scores = nullptr;
+  std::size_t count = 0;
+};
+
+template <class Real>
+HWY_INLINE Vec<Real> nan_to_least(Vec<Real> x) {
+  return hn::IfThenElse(hn::Eq(x, x), x, hn::Set(Tag<Real>(), -kInfinity<Real>));
+}
+
+/// Calls visit(const Real* logits of head 0 there, count, offset in the pooled array) for each gap.
+template <class Real, class Visit>
+void for_each_unselected(const Logits<Real>& s, const Selection& selection, Span visible, const Visit& visit) {
+  std::size_t offset = 0;
+  for_each_gap(selection, visible, [&](Span gap) {
+    const auto count = static_cast<std::size_t>(gap.size());
+    visit(s.data + (gap.first - s.first), count, offset);
+    offset += count;
+  });
+}
+
+/// The largest logit of the group's heads: how a group agrees on a top-k set.
+template <class Real>
+HWY_ATTR void max_of_heads(const Real* s, std::size_t stride, std::size_t heads, std::size_t count, Real* out) {
+  const Tag<Real> tag;
+  std::size_t i = 0;
+  for (; i + kLanes<Real> <= count; i += kLanes<Real>) {
+    auto top = nan_to_least<Real>(hn::LoadU(tag, s + i));
+    for (std::size_t h = 1; h < heads; ++h) {
+      top = hn::Max(top, nan_to_least<Real>(hn::LoadU(tag, s + h * stride + i)));
+    }
+    hn::StoreU(top, tag, out + i);
+  }
+  for (; i < count; ++i) {
+    out[i] = -kInfinity<Real>;
+    for (std::size_t h = 0; h < heads; ++h) {
+      const Real x = s[h * stride + i];
+      if (x > out[i]) out[i] = x;  // false for NaN
+    }
+  }
+}
+
+template <class Real>
+Pooled<Real> pool_max(const Logits<Real>& s, std::size_t heads, const Selection& selection, Span visible,
+                      Workspace& ws) {
+  const auto count = static_cast<std::size_t>(count_gaps(selection, visible));
+  Real* out = ws.get<Real>(Workspace::kProposal, count);
+  for_each_unselected(s, selection, visible, [&](const Real* at, std::size_t n, std::size_t offset) {
+    max_of_heads(at, s.stride, heads, n, out + offset);
+  });
+  return {out, count};
+}
+
+/// ln sum e^s over the unselected positions of one head; NaN counts as -inf.
+template <class Real>
+struct LogSum {
+  Real max = -kInfinity<Real>;
+  double sum = 0;
+
+  HWY_ATTR void add(const Real* s, std::size_t count) {
+    Real top = -kInfinity<Real>;
+    for (std::size_t i = 0; i < count; ++i) {
+      if (s[i] > top) top = s[i];
+    }
+    if (top == -kInfinity<Real>) return;
+    if (top > max) {
+      sum *= std::exp(static_cast<double>(max) - static_cast<double>(top));
+      max = top;
+    }
+    const Tag<Real> tag;
+    std::size_t i = 0;
+    auto part = hn::Zero(tag);
+    for (; i + kLanes<Real> <= count; i += kLanes<Real>) {
+      part = hn::Add(part, exp_below(nan_to_least<Real>(hn::LoadU(tag, s + i)), max));
+      if (i / kLanes<Real> % 64 == 63) {  // long sums in double
+        sum += static_cast<double>(hn::GetLane(hn::SumOfLanes(tag, part)));
+        part = hn::Zero(tag);
+      }
+    }
+    sum += static_cast<double>(hn::GetLane(hn::SumOfLanes(tag, part)));
+    for (; i < count; ++i) {
+      if (s[i] > -kInfinity<Real>) sum += s[i] == max ? 1.0 : std::exp(static_cast<double>(s[i] - max));
+    }
+  }
+  Real log() const { return max + static_cast<Real>(std::log(sum)); }
+};
+
+/// ln of the mean over heads of the probability each head gives a position among the unselected ones:
+/// the proposal from which a group samples, right for every head. For one head its logits will do: they
+/// differ from that by a constant, which no sampler sees.
+template <class Real>
+Pooled<Real> pool_log_share(const Logits<Real>& s, std::size_t heads, const Selection& selection, Span visible,
+                            Workspace& ws) {
+  if (heads == 1) return pool_max(s, 1, selection, visible, ws);
+  const auto count = static_cast<std::size_t>(count_gaps(selection, visible));
+  const std::size_t padded = round_up(count, kStep<Real>);
+  Real* out = ws.get<Real>(Workspace::kProposal, padded + 2 * heads);
+  Real* lse = out + padded;
+  for (std::size_t h = 0; h < heads; ++h) {
+    LogSum<Real> total;
+    for_each_unselected(s, selection, visible,
+                        [&](const Real* at, std::size_t n, std::size_t) { total.add(at + h * s.stride, n); });
+    lse[h] = total.log();
+  }
+  const auto share = [&](const Real* at, std::size_t h) {  // ln of one head's probability
+    const Real x = at[h * s.stride];
+    return x > -kInfinity<Real> && lse[h] > -kInfinity<Real> ? (x == lse[h] ? Real{0} : x - lse[h]) : -kInfinity<Real>;
+  };
+  for_each_unselected(s, selection, visible, [&](const Real* at, std::size_t n, std::size_t offset) {
+    for (std::size_t i = 0; i < n; ++i) {
+      Real top = -kInfinity<Real>;
+      for (std::size_t h = 0; h < heads; ++h) top = std::max(top, share(at + i, h));
+      Real sum = 0;
+      for (std::size_t h = 0; h < heads && top > -kInfinity<Real>; ++h) {
+        sum += std::exp(share(at + i, h) - top);
+      }
+      out[offset + i] = top + std::log(sum / static_cast<Real>(heads));
+    }
+  });
+  return {out, count};
+}
+
+}  // namespace
+}  // namespace skim::inline v0_1::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // SKIM_KERNEL_POOL_INL_H_

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+// Queries and keys become logits.
+#if defined(SKIM_KERNEL_SCORE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SKIM_KERNEL_SCORE_INL_H_
+#undef SKIM_KERNEL_SCORE_INL_H_
+#else
+#define SKIM_KERNEL_SCORE_INL_H_
+#endif
+
+#include <cmath>
+
+#include "skim/core/query.h"
+#include "skim/core/workspace.h"
+#include "skim/kernel/block-inl.h"
+#include "skim/kernel/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace {
+
+/// The rows of a resolved query in the lane order of the keys: what the dot product reads.
+template <class Real>
+struct LaneQuery {
+  const BasicQuery<Real>* query = nullptr;
+  const Real* rows = nullptr;  // [g, padded]
+  std::size_t padded = 0;
+};
+
+/// K: the storage type of the keys. The rows live in the workspace.
+template <class K, class Real>
+LaneQuery<Real> lane_query(const BasicQuery<Real>& q, Workspace& ws) {
+  const std::size_t padded = round_up(q.rows.cols, kStep<Real>);
+  Real* rows = ws.get<Real>(Workspace::kQuery, q.heads() * padded);
+  for (std::size_t h = 0; h < q.heads(); ++h) to_lanes<K>(q.rows.row(h), q.rows.cols, rows + h * padded);
+  return {&q, rows, padded};
+}
+
+/// Asks for the cache lines of one step of a row.
+template <class Real, class T>
+HWY_INLINE void prefetch_step(const T* p) {
+  constexpr std::size_t kPerLine = 64 / sizeof(T);
+  for (std::size_t i = 0; i < kStep<Real>; i += kPerLine) hwy::Prefetch(p + i);
+}
+
+/// Dot products of G query heads with T keys: one accumulator each. out: [G, kBlock].
+/// While it runs over the keys it prefetches the same stretch of `ahead`, T other rows.
+template <int G, int T, class K, class Real, class Ahead>
+HWY_INLINE void dots_tile(const Real* HWY_RESTRICT q, std::size_t padded, const K* const* HWY_RESTRICT keys,
+                          std::size_t d, const Ahead* const* ahead, Real* HWY_RESTRICT out) {
+  static_assert(G * T % 4 == 0);
+  const Tag<Real> tag;
+  Vec<Real> sum[G][T];
+  HWY_UNROLL(8) for (int h = 0; h < G; ++h) {
+    HWY_UNROLL(8) for (int t = 0; t < T; ++t) sum[h][t] = hn::Zero(tag);
+  }
+  std::size_t c = 0;
+  for (; c + kStep<Real> <= d; c += kStep<Real>) {
+    Vec<Real> a[T], b[T];
+    HWY_UNROLL(8) for (int t = 0; t < T; ++t) {
+      Storage<K, Real>::load(keys[t] + c, a[t], b[t]);
+      if (ahead) prefetch_step<Real>(ahead[t] + c);
+    }
+    HWY_UNROLL(8) for (int h = 0; h < G; ++h) {
+      const auto qa = hn::Load(tag, q + static_cast<std::size_t>(h) * padded + c);
+      const auto qb = hn::Load(tag, q + static_cast<std::size_t>(h) * padded + c + kLanes<Real>);
+      HWY_UNROLL(8) for (int t = 0; t < T; ++t) {
+        sum[h][t] = hn::MulAdd(b[t], qb, hn::MulAdd(a[t], qa, sum[h][t]));
+      }
+    }
+  }
+  if (c < d) {
+    HWY_UNROLL(8) for (int t = 0; t < T; ++t) {
+      Vec<Real> a, b;
+      load_tail<Real>(keys[t] + c, d - c, a, b);
+      HWY_UNROLL(8) for (int h = 0; h < G; ++h) {
+        const auto qa = hn::Load(tag, q + static_cast<std::size_t>(h) * padded + c);
+        const auto qb = hn::Load(tag, q + static_cast<std::size_t>(h) * padded + c + kLanes<Real>);
+        sum[h][t] = hn::MulAdd(b, qb, hn::MulAdd(a, qa, sum[h][t]));
+      }
+    }
+  }
+  if constexpr (T % 4 == 0) {
+    HWY_UNROLL(8) for (int h = 0; h < G; ++h) {
+      HWY_UNROLL(8) for (int t = 0; t < T; t += 4) {
+        sum_lanes4<Real>(sum[h][t], sum[h][t + 1], sum[h][t + 2], sum[h][t + 3],
+                   out + static_cast<std::size_t>(h) * kBlock + t);
+      }
+    }
+  } else {
+    static_assert(G % 4 == 0);
+    HWY_UNROLL(8) for (int t = 0; t < T; ++t) {
+      Real four[4];
+      sum_lanes4<Real>(sum[0][t], sum[1][t], sum[2][t], sum[3][t], four);
+      HWY_UNROLL(4) for (int h = 0; h < G; ++h) out[static_cast<std::size_t>(h) * kBlock + static_cast<std::size_t>(t)] = four[h];
+    }
+  }
+}
+
+/// Runs one tile over the block. `ahead` may be null.
+template <int G, int T, class K, class Real, class Ahead>
+HWY_INLINE void dots_tiles(const Real* q, std::size_t padded, const K* const* keys, std::size_t count,
+                           std::size_t d, const Ahead* const* ahead, Real* out) {
+  for (std::size_t t = 0; t < count; t += T) {
+    dots_tile<G, T>(q, padded, keys + t, d, ahead ? ahead + t : nullptr, out + t);
+  }
+}
+
+/// Dot products of all heads with the keys of a block. out: [g, kBlock]; entries from `count` on are
+/// undefined. The group is composed of 4, 2 and 1 heads; a key is loaded from memory for the first.
+template <class K, class Real, class Ahead>
+HWY_INLINE void dots(const LaneQuery<Real>& q, const K* const* keys, std::size_t count,
+                     const Ahead* const* ahead, Real* out) {
+  const std::size_t d = q.query->rows.cols;
+  std::size_t h = 0;
+  const auto rows = [&](std::size_t first) { return q.rows + first * q.padded; };
+  for (; h + 4 <= q.query->heads(); h += 4, ahead = nullptr) {
+    dots_tiles<4, 2>(rows(h), q.padded, keys, count, d, ahead, out + h * kBlock);
+  }
+  for (; h + 2 <= q.query->heads(); h += 2, ahead = nullptr) {
+    dots_tiles<2, 4>(rows(h), q.padded, keys, count, d, ahead, out + h * kBlock);
+  }
+  for (; h < q.query->heads(); ++h, ahead = nullptr) {
+    dots_tiles<1, 4>(rows(h), q.padded, keys, count, d, ahead, out + h * kBlock);
+  }
+}
+
+/// Dot products become logits (LogitRule), in place. s: [g, kBlock].
+template <class Real>
+HWY_INLINE void apply_rule(const BasicQuery<Real>& q, const Position* positions, Real* HWY_RESTRICT s) {
+  const Tag<Real> tag;
+  const auto scale = hn::Set(tag, static_cast<Real>(*q.logit.scale));
+  const auto cap = static_cast<Real>(q.logit.soft_cap);
+  for (std::size_t h = 0; h < q.heads(); ++h) {
+    Real* row = s + h * kBlock;
+    for (std::size_t t = 0; t < kBlock; t += kLanes<Real>) {
+      auto x = hn::Mul(hn::Load(tag, row + t), scale);
+      if (cap > 0) x = hn::Mul(hn::Set(tag, cap), hn::Tanh(tag, hn::Div(x, hn::Set(tag, cap))));
+      hn::Store(x, tag, row + t);
+    }
+    if (q.logit.alibi_slopes) {
+      const Real slope = q.logit.alibi_slopes[h];
+      for (std::size_t t = 0; t < kBlock; ++t) {
+        row[t] -= slope * static_cast<Real>(std::abs(q.position - positions[t]));
+      }
+    }
+  }
+}
+
+/// Logits of a query over its visible range: s(h, i) is at data[h * stride + i - first].
+template <class Real>
+struct Logits {
+  const Real* data = nullptr;
+  std::size_t stride = 0;
+  Position first = 0;
+
+  const Real* of_head(std::size_t h) const { return data + h * stride; }
+};
+
+/// The logits of `q` over its visible range, computed at most once for each query; `q` is resolved.
+/// Reads every visible key once.
+template <class Real, class Kv>
+Logits<Real> logits(const BasicQuery<Real>& q, const Kv& kv, Workspace& ws) {
+  const auto n = static_cast<std::size_t>(q.visible.size());
+  const std::size_t stride = round_up(n, kBlock);
+  if (!ws.logits) {
+    const LaneQuery<Real> lanes = lane_query<typename Kv::Key>(q, ws);
+    Real* all = ws.get<Real>(Workspace::kLogits, q.heads() * stride);
+    Real* s = ws.get<Real>(Workspace::kBlockLogits, q.heads() * kBlock);
+    const typename Kv::Key* const* nothing_ahead = nullptr;
+    for (std::size_t i = 0; i < n; i += kBlock) {
+      Block<Kv> block;
+      fill_run(kv, q.visible.first + static_cast<Position>(i), std::min(kBlock, n - i), block);
+      dots(lanes, block.keys, block.count, nothing_ahead, s);
+      apply_rule(q, block.positions, s);
+      for (std::size_t h = 0; h < q.heads(); ++h) {
+        std::memcpy(all + h * stride + i, s + h * kBlock, kBlock * sizeof(Real));
+      }
+    }
+    ws.logits = all;
+  }
+  return {static_cast<const Real*>(ws.logits), stride, q.visible.first};
+}
+
+}  // namespace
+}  // namespace skim::inline v0_1::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // SKIM_KERNEL_SCORE_INL_H_

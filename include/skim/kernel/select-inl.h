@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+// The k largest of n values, exactly; and the bookkeeping of what is selected already.
+#if defined(SKIM_KERNEL_SELECT_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SKIM_KERNEL_SELECT_INL_H_
+#undef SKIM_KERNEL_SELECT_INL_H_
+#else
+#define SKIM_KERNEL_SELECT_INL_H_
+#endif
+
+#include <algorithm>
+#include <cmath>
+
+#include "skim/core/selection.h"
+#include "skim/core/workspace.h"
+#include "skim/kernel/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace {
+
+/// Ranks of the k largest values, ascending. Ties go to the lower rank.
+template <class Real>
+struct Largest {
+  std::size_t* ranks = nullptr;  ///< in the workspace; may be edited
+  std::size_t count = 0;
+  Real least = 0;              ///< the smallest of the k values
+  std::size_t least_rank = 0;  ///< the highest rank that has it: the last of the k in order
+};
+
+/// A function object of its own, so that no other translation unit shares the instance of nth_element.
+struct Descending {
+  template <class Real>
+  bool operator()(Real a, Real b) const {
+    return a > b;
+  }
+};
+
+/// A value that about k of the n values reach, more often than not a few too many: read off a sample.
+template <class Real>
+Real guess_threshold(const Real* x, std::size_t n, std::size_t k, Real* sample) {
+  constexpr std::size_t kSample = 2048;
+  const std::size_t stride = n / kSample;
+  for (std::size_t i = 0; i < kSample; ++i) {
+    const std::size_t jitter = (i * 0x9E3779B97F4A7C15u >> 32) % stride;  // periodic data would fool a comb
+    sample[i] = x[i * stride + jitter];
+  }
+  const double share = static_cast<double>(k) / static_cast<double>(n);
+  const double expected = share * kSample;
+  const double rank = expected + 4 * std::sqrt(expected * (1 - share)) + 1;
+  if (rank >= static_cast<double>(kSample)) return -kInfinity<Real>;
+  Real* at = sample + static_cast<std::size_t>(rank);
+  std::nth_element(sample, at, sample + kSample, Descending{});
+  return *at;
+}
+
+/// Appends the ranks and values with x >= threshold; returns how many. Both arrays hold n.
+template <class Real>
+std::size_t keep_at_least(const Real* HWY_RESTRICT x, std::size_t n, Real threshold, std::size_t* HWY_RESTRICT ranks,
+                          Real* HWY_RESTRICT values) {
+  const Tag<Real> tag;
+  constexpr std::size_t kN = kLanes<Real>;
+  const auto limit = hn::Set(tag, threshold);
+  std::size_t kept = 0;
+  std::size_t i = 0;
+  for (; i + 4 * kN <= n; i += 4 * kN) {
+    const auto m0 = hn::Ge(hn::LoadU(tag, x + i), limit);
+    const auto m1 = hn::Ge(hn::LoadU(tag, x + i + kN), limit);
+    const auto m2 = hn::Ge(hn::LoadU(tag, x + i + 2 * kN), limit);
+    const auto m3 = hn::Ge(hn::LoadU(tag, x + i + 3 * kN), limit);
+    if (hn::AllFalse(tag, hn::Or(hn::Or(m0, m1), hn::Or(m2, m3)))) continue;
+    const decltype(m0) masks[4] = {m0, m1, m2, m3};
+    HWY_UNROLL(4) for (std::size_t j = 0; j < 4; ++j) {
+      alignas(8) std::uint8_t bytes[8] = {};
+      hn::StoreMaskBits(tag, masks[j], bytes);
+      std::uint64_t bits;
+      std::memcpy(&bits, bytes, sizeof(bits));
+      for (; bits != 0; bits &= bits - 1) {
+        const std::size_t rank = i + j * kN + static_cast<std::size_t>(hwy::Num0BitsBelowLS1Bit_Nonzero64(bits));
+        ranks[kept] = rank;
+        values[kept++] = x[rank];
+      }
+    }
+  }
+  for (; i < n; ++i) {
+    if (!(x[i] >= threshold)) continue;
+    ranks[kept] = i;
+    values[kept++] = x[i];
+  }
+  return kept;
+}
+
+/// The k largest of x[0..n), 0 < k <= n, without NaN. A threshold guessed from a sample leaves few
+/// survivors for the exact selection; should it leave fewer than k, the exact selection sees all.
+template <class Real>
+Largest<Real> largest(const Real* x, std::size_t n, std::size_t k, Workspace& ws) {
+  constexpr std::size_t kWorthSampling = 8192;
+  std::size_t* ranks = ws.get<std::size_t>(Workspace::kRanks, n);
+  Real* values = ws.get<Real>(Workspace::kSurvivors, 2 * n);
+  Real* order = values + n;  // the same again, for nth_element to permute
+  std::size_t kept = 0;
+  if (n >= kWorthSampling) kept = keep_at_least(x, n, guess_threshold(x, n, k, order), ranks, values);
+  if (kept < k) kept = keep_at_least(x, n, -kInfinity<Real>, ranks, values);
+
+  std::memcpy(order, values, kept * sizeof(Real));
+  std::nth_element(order, order + (k - 1), order + kept, Descending{});
+  Largest<Real> result{ranks, k, order[k - 1], 0};
+  std::size_t greater = 0;
+  for (std::size_t i = 0; i < kept; ++i) greater += values[i] > result.least ? 1u : 0u;
+  std::size_t ties = k - greater;  // of those equal to the least, the ones with the lowest rank
+  std::size_t out = 0;
+  for (std::size_t i = 0; i < kept; ++i) {
+    const bool tie = values[i] == result.least;
+    if (!(values[i] > result.least || (tie && ties > 0))) continue;
+    if (tie) {
+      --ties;
+      result.least_rank = ranks[i];
+    }
+    ranks[out++] = ranks[i];
+  }
+  return result;
+}
+
+// ---- what is selected already ---------------------------------------------------------------------------
+
+/// Calls visit(Span) for each maximal run of positions within `within` that `selection` does not hold
+/// yet, ascending. Both lists of the selection are in order.
+template <class Visit>
+void for_each_gap(const Selection& selection, Span within, const Visit& visit) {
+  const auto& spans = selection.spans();
+  const auto& picks = selection.picks();
+  std::size_t s = 0, p = 0;
+  Position at = within.first;
+  while (at < within.last) {
+    while (s < spans.size() && spans[s].last <= at) ++s;
+    while (p < picks.size() && picks[p].position < at) ++p;
+    const Position next_span = s < spans.size() ? spans[s].first : within.last;
+    const Position next_pick = p < picks.size() ? picks[p].position : within.last;
+    const Position end = std::min({next_span, next_pick, within.last});
+    if (end > at) visit(Span{at, end});
+    if (end >= within.last) return;
+    at = end == next_span ? spans[s].last : end + 1;
+  }
+}
+
+/// Positions within `within` that are not selected yet.
+inline Position count_gaps(const Selection& selection, Span within) {
+  Position count = 0;
+  for_each_gap(selection, within, [&count](Span gap) { count += gap.size(); });
+  return count;
+}
+
+/// Selects all that is left, with weight 1.
+inline void add_gaps(Selection& selection, Span within) {
+  // The gaps are found before the first one is added: adding moves the list that is walked.
+  auto& spare = SelectionAccess::spare_spans(selection);
+  spare.clear();
+  for_each_gap(selection, within, [&spare](Span gap) { spare.push_back(gap); });
+  for (const Span gap : spare) selection.add(gap);
+}
+
+/// Turns ascending ranks among the unselected positions into positions, and adds them.
+/// log_weight(j) belongs to ranks[j].
+template <class LogWeight>
+void add_ranks(Selection& selection, Span within, const std::size_t* ranks, std::size_t count,
+               const LogWeight& log_weight) {
+  auto& spare = SelectionAccess::spare_spans(selection);
+  spare.clear();
+  for_each_gap(selection, within, [&spare](Span gap) { spare.push_back(gap); });
+  std::size_t gap = 0;
+  std::size_t before = 0;  // positions in the gaps passed
+  for (std::size_t j = 0; j < count; ++j) {
+    while (ranks[j] - before >= static_cast<std::size_t>(spare[gap].size())) {
+      before += static_cast<std::size_t>(spare[gap++].size());
+    }
+    selection.add(spare[gap].first + static_cast<Position>(ranks[j] - before), log_weight(j));
+  }
+}
+
+/// Merges the ascending run [merged, end) of `list` into the ascending run before it.
+template <class T, class Key>
+void merge_run(Buffer<T>& list, Buffer<T>& spare, std::size_t& merged, const Key& key) {
+  const std::size_t end = list.size();
+  if (merged != 0 && merged != end && key(list[merged]) < key(list[merged - 1])) {
+    spare.resize(end);
+    std::size_t a = 0, b = merged;
+    for (std::size_t out = 0; out < end; ++out) {
+      const bool first = b == end || (a < merged && key(list[a]) < key(list[b]));
+      spare[out] = list[first ? a++ : b++];
+    }
+    list.swap(spare);
+  }
+  merged = end;
+}
+
+/// Puts what the last stage has appended in order with what was there.
+inline void commit(Selection& selection) {
+  merge_run(SelectionAccess::spans(selection), SelectionAccess::spare_spans(selection),
+            SelectionAccess::merged_spans(selection), [](const Span& s) { return s.first; });
+  merge_run(SelectionAccess::picks(selection), SelectionAccess::spare_picks(selection),
+            SelectionAccess::merged_picks(selection), [](const Pick& p) { return p.position; });
+}
+
+}  // namespace
+}  // namespace skim::inline v0_1::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // SKIM_KERNEL_SELECT_INL_H_

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+// Highway, and the few vector functions every kernel shares: row storage, exp, and the canonical dot
+// product.
+//
+// Like every -inl.h file of skim this is compiled once for each target: statically for the one the
+// compiler flags name, or for all of them by a translation unit that uses hwy/foreach_target.h. All
+// loops live in an anonymous namespace, so that no two translation units share one.
+#if defined(SKIM_KERNEL_SIMD_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SKIM_KERNEL_SIMD_INL_H_
+#undef SKIM_KERNEL_SIMD_INL_H_
+#else
+#define SKIM_KERNEL_SIMD_INL_H_
+#endif
+
+#include "skim/core/config.h"  // before Highway
+
+#include <hwy/cache_control.h>
+#include <hwy/highway.h>
+#include <hwy/contrib/math/math-inl.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+#include "skim/core/storage.h"
+
+// A slow target is never silent: a plain `g++ -O2` on x86 would get scalar code, 10 times slower.
+#if !defined(HWY_TARGET_INCLUDE) && HWY_ARCH_X86 && HWY_STATIC_TARGET > HWY_AVX2 && \
+    !defined(SKIM_ALLOW_SLOW_TARGET)
+#error "skim: these compiler flags give no AVX2; add -march=native (or -march=x86-64-v3), or define SKIM_ALLOW_SLOW_TARGET"
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+template <class Real>
+using Tag = hn::ScalableTag<Real>;
+template <class Real>
+using Vec = hn::Vec<Tag<Real>>;
+
+template <class Real>
+constexpr std::size_t kLanes = HWY_LANES(Real);
+
+/// Rows are read in steps of two vectors.
+template <class Real>
+constexpr std::size_t kStep = 2 * kLanes<Real>;
+
+template <class Real>
+constexpr Real kInfinity = std::numeric_limits<Real>::infinity();
+
+constexpr std::size_t round_up(std::size_t n, std::size_t step) { return (n + step - 1) / step * step; }
+
+// ---- storage: how kStep stored values become two vectors --------------------------------------------
+// `lane(i)` says where in the two vectors the i-th value of a step lands. The query (and the
+// accumulated output) are kept in the same order, so that no kernel ever shuffles a key or a value.
+
+template <class T, class Real>
+struct Storage;
+
+template <class Real>
+struct Storage<Real, Real> {
+  static constexpr std::size_t lane(std::size_t i) { return i; }
+  static HWY_INLINE void load(const Real* p, Vec<Real>& a, Vec<Real>& b) {
+    const Tag<Real> d;
+    a = hn::LoadU(d, p);
+    b = hn::LoadU(d, p + kLanes<Real>);
+  }
+};
+
+template <>
+struct Storage<F16, float> {
+  static constexpr std::size_t lane(std::size_t i) { return i; }
+  static HWY_INLINE void load(const F16* p, Vec<float>& a, Vec<float>& b) {
+    const Tag<float> d;
+    const hn::Rebind<hwy::float16_t, Tag<float>> d16;
+    const hn::Rebind<std::uint16_t, Tag<float>> du16;
+    const auto* bits = reinterpret_cast<const std::uint16_t*>(p);
+    a = hn::PromoteTo(d, hn::BitCast(d16, hn::LoadU(du16, bits)));
+    b = hn::PromoteTo(d, hn::BitCast(d16, hn::LoadU(du16, bits + kLanes<float>)));
+  }
+};
+
+// A pair of bf16 values is one 32-bit lane: shift for the even one, mask for the odd one.
+template <>
+struct Storage<BF16, float> {
+  static constexpr std::size_t lane(std::size_t i) { return i / 2 + (i % 2) * kLanes<float>; }
+  static HWY_INLINE void load(const BF16* p, Vec<float>& a, Vec<float>& b) {
+    const Tag<float> d;
+    const Tag<std::uint16_t> du16;
+    const Tag<std::uint32_t> du32;
+#if HWY_TARGET == HWY_SCALAR
+    a = hn::Set(d, to_float(p[0]));
+    b = hn::Set(d, to_float(p[1]));
+    (void)du16;
+    (void)du32;
+#else
+    const auto pairs = hn::BitCast(du32, hn::LoadU(du16, reinterpret_cast<const std::uint16_t*>(p)));
+    a = hn::BitCast(d, hn::ShiftLeft<16>(pairs));
+    b = hn::BitCast(d, hn::And(pairs, hn::Set(du32, 0xFFFF0000u)));
+#endif
+  }
+};
+
+/// The last `count` < kStep values of a row; nothing beyond them is read.
+template <class Real, class T>
+HWY_INLINE void load_tail(const T* p, std::size_t count, Vec<Real>& a, Vec<Real>& b) {
+  T padded[kStep<Real>] = {};
+  std::memcpy(static_cast<void*>(padded), p, count * sizeof(T));
+  Storage<T, Real>::load(padded, a, b);
+}
+
+/// Copies a row of `cols` values into lane order of T, zeros up to a multiple of kStep.
+template <class T, class Real>
+void to_lanes(const Real* row, std::size_t cols, Real* lanes) {
+  for (std::size_t c = 0; c < cols; c += kStep<Real>) {
+    for (std::size_t i = 0; i < kStep<Real>; ++i) {
+      lanes[c + Storage<T, Real>::lane(i)] = c + i < cols ? row[c + i] : Real{0};
+    }
+  }
+}
+
+/// The reverse, each value times `factor`.
+template <class T, class Real>
+void from_lanes(const Real* lanes, std::size_t cols, Real factor, Real* row) {
+  for (std::size_t c = 0; c < cols; c += kStep<Real>) {
+    for (std::size_t i = 0; i < kStep<Real> && c + i < cols; ++i) {
+      row[c + i] = lanes[c + Storage<T, Real>::lane(i)] * factor;
+    }
+  }
+}
+
+// ---- exp ------------------------------------------------------------------------------------------------
+
+/// e^x for x <= 0: relative error below 4e-7 in float. -inf and below -87 give 0, NaN gives NaN.
+HWY_INLINE Vec<float> exp_nonpositive(Vec<float> x) {
+  const Tag<float> d;
+  const Tag<std::int32_t> di;
+  const auto n = hn::Round(hn::Mul(x, hn::Set(d, 1.44269504f)));
+  // ln 2 in two parts: the first has few bits, so that n times it is exact.
+  auto r = hn::NegMulAdd(n, hn::Set(d, 0.693359375f), x);
+  r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), r);
+  // e^r = 1 + r q(r), interpolated at the Chebyshev nodes of |r| <= ln(2)/2: error 2.1e-7.
+  auto q = hn::Set(d, 0.008363178931176662f);
+  q = hn::MulAdd(q, r, hn::Set(d, 0.0418756864964962f));
+  q = hn::MulAdd(q, r, hn::Set(d, 0.16666576266288757f));
+  q = hn::MulAdd(q, r, hn::Set(d, 0.4999937117099762f));
+  q = hn::MulAdd(q, r, hn::Set(d, 1.0f));
+  const auto e = hn::MulAdd(q, r, hn::Set(d, 1.0f));
+  const auto power = hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, n), hn::Set(di, 127))));
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.0f)), hn::Mul(e, power));
+}
+
+HWY_INLINE Vec<double> exp_nonpositive(Vec<double> x) {
+  const Tag<double> d;
+  const auto e = hn::Exp(d, hn::Max(x, hn::Set(d, -700.0)));
+  const auto finite = hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -700.0)), e);
+  return hn::IfThenElse(hn::Eq(x, x), finite, x);
+}
+
+// ---- the canonical dot product ------------------------------------------------------------------------
+// One accumulator for each (query, key), over the steps of the row in order, then one fixed tree over
+// its lanes. Every path that computes a logit goes through `dots`, and the sums of one pair do not depend on
+// what else is computed beside it: so a logit has the same bits wherever it is computed.
+
+/// Sums the lanes of acc[0..3] into out[0..3].
+template <class Real>
+HWY_INLINE void sum_lanes4(Vec<Real> a0, Vec<Real> a1, Vec<Real> a2, Vec<Real> a3, Real* HWY_RESTRICT out) {
+  const Tag<Real> d;
+#if HWY_TARGET != HWY_SCALAR
+  if constexpr (sizeof(Real) == 4 && kLanes<Real> >= 4) {
+    const hn::Repartition<double, Tag<Real>> d64;
+    const auto s01 = hn::Add(hn::InterleaveLower(d, a0, a1), hn::InterleaveUpper(d, a0, a1));
+    const auto s23 = hn::Add(hn::InterleaveLower(d, a2, a3), hn::InterleaveUpper(d, a2, a3));
+    const auto low = hn::BitCast(
+        d, hn::InterleaveLower(d64, hn::BitCast(d64, s01), hn::BitCast(d64, s23)));
+    const auto high = hn::BitCast(
+        d, hn::InterleaveUpper(d64, hn::BitCast(d64, s01), hn::BitCast(d64, s23)));
+    auto sum = hn::Add(low, high);  // in each 128-bit block the four sums of that block
+    if constexpr (kLanes<Real> >= 8) {
+      sum = hn::Add(sum, hn::SwapAdjacentBlocks(sum));
+    }
+    if constexpr (kLanes<Real> >= 16) {
+      const hn::Half<Tag<Real>> half;
+      const auto folded = hn::Add(hn::LowerHalf(half, sum), hn::UpperHalf(half, sum));
+      const hn::Half<hn::Half<Tag<Real>>> quarter;
+      hn::StoreU(hn::LowerHalf(quarter, folded), quarter, out);
+    } else if constexpr (kLanes<Real> >= 8) {
+      const hn::Half<Tag<Real>> half;
+      hn::StoreU(hn::LowerHalf(half, sum), half, out);
+    } else {
+      hn::StoreU(sum, d, out);
+    }
+    return;
+  }
+#endif
+  out[0] = hn::GetLane(hn::SumOfLanes(d, a0));
+  out[1] = hn::GetLane(hn::SumOfLanes(d, a1));
+  out[2] = hn::GetLane(hn::SumOfLanes(d, a2));
+  out[3] = hn::GetLane(hn::SumOfLanes(d, a3));
+}
+
+}  // namespace
+}  // namespace skim::inline v0_1::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // SKIM_KERNEL_SIMD_INL_H_

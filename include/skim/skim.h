@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// skim: sparse attention kernels for CPUs. Everything but Eigen and OpenMP.
+#ifndef SKIM_SKIM_H_
+#define SKIM_SKIM_H_
+
+#include "skim/attend/layer-inl.h"
+
+namespace skim::inline v0_1 {
+
+// The three verbs, for the target the compiler flags name.
+using HWY_NAMESPACE::attend;
+using HWY_NAMESPACE::merge;
+using HWY_NAMESPACE::select;
+
+// For estimators of a user's own: the exact logits, and what earlier stages have left.
+using HWY_NAMESPACE::for_each_gap;
+using HWY_NAMESPACE::logits;
+
+/// Name of the SIMD target this translation unit was compiled for.
+inline const char* active_target() { return hwy::TargetName(HWY_TARGET); }
+
+}  // namespace skim::inline v0_1
+
+#endif  // SKIM_SKIM_H_
