@@ -8,13 +8,8 @@
 #endif
 
 #include "skim/core/validate.h"
-#include "skim/estimator/priority-inl.h"
-#include "skim/estimator/select-inl.h"
-#include "skim/estimator/spans-inl.h"
 #include "skim/estimator/stack-inl.h"
 #include "skim/estimator/text-inl.h"
-#include "skim/estimator/topk-inl.h"
-#include "skim/estimator/uniform-inl.h"
 #include "skim/kernel/accumulate-inl.h"
 #include "skim/kernel/merge-inl.h"
 

@@ -22,6 +22,8 @@ class Workspace {
     kPriorities,   // log priorities of the residual
     kRanks,        // ranks a selection kernel has found
     kSurvivors,    // what is left after a first threshold
+    kChosen,       // ranks a sampler has chosen
+    kWeights,      // log weights of these, or a histogram
     kAccumulator,  // running and chunk-local numerators
     kUnwantedLse,  // lse for a caller who does not want it
     kUser,         // for a user's own estimator

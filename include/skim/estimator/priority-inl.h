@@ -6,10 +6,8 @@
 #define SKIM_ESTIMATOR_PRIORITY_INL_H_
 #endif
 
-#include "skim/core/random.h"
 #include "skim/estimator/priority.h"
-#include "skim/estimator/select-inl.h"
-#include "skim/kernel/pool-inl.h"
+#include "skim/estimator/proportional-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace skim::inline v0_1::HWY_NAMESPACE {
@@ -34,13 +32,8 @@ struct PrioritySample {
 template <class Real>
 PrioritySample<Real> priority_sample(const Real* log_proposal, Real* u, std::size_t n, std::size_t budget,
                                      Workspace& ws) {
-  const Tag<Real> tag;
-  std::size_t i = 0;
-  for (; i + kLanes<Real> <= n; i += kLanes<Real>) {
-    hn::StoreU(hn::Sub(hn::LoadU(tag, log_proposal + i), hn::Log(tag, hn::LoadU(tag, u + i))), tag, u + i);
-  }
-  for (; i < n; ++i) u[i] = log_proposal[i] - std::log(u[i]);
-
+  take_logs(u, n);
+  for (std::size_t i = 0; i < n; ++i) u[i] = log_proposal[i] - u[i];
   const Largest<Real> top = largest(u, n, budget + 1, ws);
   PrioritySample<Real> sample{top.ranks, 0, top.least};
   for (std::size_t j = 0; j < top.count; ++j) {  // all but the last in order
@@ -55,22 +48,12 @@ struct Select<PriorityTail> {
   template <class Real, class Kv>
   static void run(const PriorityTail& e, const BasicQuery<Real>& q, const Kv& kv, Selection& selection,
                   Workspace& ws) {
-    const std::size_t budget = e.budget.count(q.visible.size());
-    const auto left = static_cast<std::size_t>(count_gaps(selection, q.visible));
-    if (budget == 0 || left == 0) return;
-    if (budget >= left) return add_gaps(selection, q.visible);
-    const Pooled<Real> proposal = pool_log_share(logits(q, kv, ws), q.heads(), selection, q.visible, ws);
-    Real* u = ws.get<Real>(Workspace::kPriorities, left);
-    const Draws draws(q.stream, q.position);
-    Real* out = u;
-    for_each_gap(selection, q.visible, [&](Span gap) {
-      for (Position i = gap.first; i < gap.last; ++i) {
-        *out++ = static_cast<Real>(draws.uniform(static_cast<std::uint64_t>(i)));
-      }
-    });
-    const PrioritySample<Real> sample = priority_sample(proposal.scores, u, left, budget, ws);
+    const Tail<Real> tail = tail_of(e.budget, q, kv, selection, ws);
+    if (tail.n == 0) return;
+    Real* u = uniforms(q, selection, tail.n, ws);
+    const PrioritySample<Real> sample = priority_sample(tail.log_proposal, u, tail.n, tail.budget, ws);
     add_ranks(selection, q.visible, sample.ranks, sample.count,
-              [&](std::size_t j) { return sample.log_weight(proposal.scores[sample.ranks[j]]); });
+              [&](std::size_t j) { return sample.log_weight(tail.log_proposal[sample.ranks[j]]); });
   }
 };
 

@@ -6,11 +6,15 @@
 #define SKIM_ESTIMATOR_TEXT_INL_H_
 #endif
 
+#include "skim/estimator/multinomial-inl.h"
+#include "skim/estimator/poisson-inl.h"
 #include "skim/estimator/priority-inl.h"
 #include "skim/estimator/select-inl.h"
 #include "skim/estimator/spans-inl.h"
+#include "skim/estimator/systematic-inl.h"
 #include "skim/estimator/text.h"
 #include "skim/estimator/topk-inl.h"
+#include "skim/estimator/topp-inl.h"
 #include "skim/estimator/uniform-inl.h"
 
 HWY_BEFORE_NAMESPACE();

@@ -3,7 +3,8 @@
 //
 //   sinks(4)+window(64)+topk(power(2,0.5))+priority(128)
 //
-//   stage  = dense | sinks(count) | window(width) | topk(budget) | uniform(budget) | priority(budget)
+//   stage  = dense | sinks(count) | window(width) | topk(budget) | topp(mass)
+//          | uniform(budget) | priority(budget) | multinomial(budget) | systematic(budget) | poisson(budget)
 //   budget = k | fraction(share[,minimum]) | power(alpha,C[,minimum])
 //
 // Spaces may stand between any two words.
@@ -21,16 +22,21 @@
 #include "skim/core/error.h"
 #include "skim/estimator/dense.h"
 #include "skim/estimator/estimator.h"
+#include "skim/estimator/multinomial.h"
+#include "skim/estimator/poisson.h"
 #include "skim/estimator/priority.h"
 #include "skim/estimator/sinks.h"
 #include "skim/estimator/stack.h"
+#include "skim/estimator/systematic.h"
 #include "skim/estimator/topk.h"
+#include "skim/estimator/topp.h"
 #include "skim/estimator/uniform.h"
 #include "skim/estimator/window.h"
 
 namespace skim::inline v0_1 {
 
-using Stage = std::variant<Dense, Sinks, Window, TopK, UniformTail, PriorityTail>;
+using Stage = std::variant<Dense, Sinks, Window, TopK, TopP, UniformTail, PriorityTail, MultinomialTail,
+                           SystematicTail, PoissonTail>;
 
 /// An estimator put together at run time: what `parse` returns. Accepted wherever an estimator is.
 struct StageList {
@@ -89,9 +95,13 @@ class Parser {
     if (name == "sinks") return checked(start, Sinks{integer_argument()});
     if (name == "window") return checked(start, Window{integer_argument()});
     if (name == "topk") return checked(start, TopK{budget_argument()});
+    if (name == "topp") return checked(start, TopP{number_argument()});
+    if (name == "multinomial") return checked(start, MultinomialTail{budget_argument()});
+    if (name == "systematic") return checked(start, SystematicTail{budget_argument()});
+    if (name == "poisson") return checked(start, PoissonTail{budget_argument()});
     if (name == "uniform") return checked(start, UniformTail{budget_argument()});
     if (name == "priority") return checked(start, PriorityTail{budget_argument()});
-    error(start, "expected dense, sinks, window, topk, uniform or priority");
+    error(start, "expected dense, sinks, window, topk, topp, uniform, priority, multinomial, systematic or poisson");
   }
 
   template <class E>
@@ -112,6 +122,13 @@ class Parser {
   Position integer_argument() {
     expect('(');
     const Position value = integer();
+    expect(')');
+    return value;
+  }
+
+  double number_argument() {
+    expect('(');
+    const double value = number();
     expect(')');
     return value;
   }
@@ -225,8 +242,15 @@ inline std::string to_text(const Dense&) { return "dense"; }
 inline std::string to_text(const Sinks& e) { return "sinks(" + std::to_string(e.count) + ")"; }
 inline std::string to_text(const Window& e) { return "window(" + std::to_string(e.width) + ")"; }
 inline std::string to_text(const TopK& e) { return "topk(" + text_detail::budget_text(e.budget) + ")"; }
+inline std::string to_text(const TopP& e) { return "topp(" + text_detail::number_text(e.mass) + ")"; }
 inline std::string to_text(const UniformTail& e) { return "uniform(" + text_detail::budget_text(e.budget) + ")"; }
 inline std::string to_text(const PriorityTail& e) { return "priority(" + text_detail::budget_text(e.budget) + ")"; }
+
+inline std::string to_text(const MultinomialTail& e) {
+  return "multinomial(" + text_detail::budget_text(e.budget) + ")";
+}
+inline std::string to_text(const SystematicTail& e) { return "systematic(" + text_detail::budget_text(e.budget) + ")"; }
+inline std::string to_text(const PoissonTail& e) { return "poisson(" + text_detail::budget_text(e.budget) + ")"; }
 
 /// The reverse of `parse`.
 inline std::string to_text(const StageList& e) {

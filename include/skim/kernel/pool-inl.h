@@ -107,6 +107,38 @@ struct LogSum {
   Real log() const { return max + static_cast<Real>(std::log(sum)); }
 };
 
+/// out[i] = ln of the mean over heads of e^{s(h, i) - lse[h]}.
+template <class Real>
+void log_mean_share(const Real* s, std::size_t stride, const Real* lse, std::size_t heads, std::size_t count,
+                    Real* out) {
+  const Tag<Real> tag;
+  const auto none = hn::Set(tag, -kInfinity<Real>);
+  const auto log_heads = hn::Set(tag, std::log(static_cast<Real>(heads)));
+  const auto mean_at = [&](const auto& load) HWY_ATTR {
+    // ln of one head's probability: 0 where logit and sum are both infinite, -inf where either is missing.
+    const auto share = [&](std::size_t h) HWY_ATTR {
+      const auto x = nan_to_least<Real>(load(h));
+      const auto all = hn::Set(tag, lse[h]);
+      const auto log_p = hn::IfThenZeroElse(hn::Eq(x, all), hn::Sub(x, all));
+      return hn::IfThenElse(hn::Or(hn::Eq(x, none), hn::Eq(all, none)), none, log_p);
+    };
+    auto top = share(0);
+    for (std::size_t h = 1; h < heads; ++h) top = hn::Max(top, share(h));
+    auto sum = hn::Zero(tag);
+    const auto shift = hn::IfThenZeroElse(hn::Eq(top, none), top);
+    for (std::size_t h = 0; h < heads; ++h) sum = hn::Add(sum, exp_nonpositive(hn::Sub(share(h), shift)));
+    const auto log_mean = hn::Add(shift, hn::Sub(hn::Log(tag, sum), log_heads));
+    return hn::IfThenElse(hn::Eq(top, none), none, log_mean);
+  };
+  std::size_t i = 0;
+  for (; i + kLanes<Real> <= count; i += kLanes<Real>) {
+    hn::StoreU(mean_at([&](std::size_t h) HWY_ATTR { return hn::LoadU(tag, s + h * stride + i); }), tag, out + i);
+  }
+  for (; i < count; ++i) {
+    out[i] = hn::GetLane(mean_at([&](std::size_t h) HWY_ATTR { return hn::Set(tag, s[h * stride + i]); }));
+  }
+}
+
 /// ln of the mean over heads of the probability each head gives a position among the unselected ones:
 /// the proposal from which a group samples, right for every head. For one head its logits will do: they
 /// differ from that by a constant, which no sampler sees.
@@ -124,20 +156,8 @@ Pooled<Real> pool_log_share(const Logits<Real>& s, std::size_t heads, const Sele
                         [&](const Real* at, std::size_t n, std::size_t) { total.add(at + h * s.stride, n); });
     lse[h] = total.log();
   }
-  const auto share = [&](const Real* at, std::size_t h) {  // ln of one head's probability
-    const Real x = at[h * s.stride];
-    return x > -kInfinity<Real> && lse[h] > -kInfinity<Real> ? (x == lse[h] ? Real{0} : x - lse[h]) : -kInfinity<Real>;
-  };
   for_each_unselected(s, selection, visible, [&](const Real* at, std::size_t n, std::size_t offset) {
-    for (std::size_t i = 0; i < n; ++i) {
-      Real top = -kInfinity<Real>;
-      for (std::size_t h = 0; h < heads; ++h) top = std::max(top, share(at + i, h));
-      Real sum = 0;
-      for (std::size_t h = 0; h < heads && top > -kInfinity<Real>; ++h) {
-        sum += std::exp(share(at + i, h) - top);
-      }
-      out[offset + i] = top + std::log(sum / static_cast<Real>(heads));
-    }
+    log_mean_share(at, s.stride, lse, heads, n, out + offset);
   });
   return {out, count};
 }

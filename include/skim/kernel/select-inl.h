@@ -27,11 +27,17 @@ struct Largest {
   std::size_t least_rank = 0;  ///< the highest rank that has it: the last of the k in order
 };
 
-/// A function object of its own, so that no other translation unit shares the instance of nth_element.
+/// Orders of our own, so that no other translation unit shares the instances of std::nth_element and sort.
 struct Descending {
   template <class Real>
   bool operator()(Real a, Real b) const {
     return a > b;
+  }
+};
+struct Ascending {
+  template <class Real>
+  bool operator()(Real a, Real b) const {
+    return a < b;
   }
 };
 

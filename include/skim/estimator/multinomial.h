@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SKIM_ESTIMATOR_MULTINOMIAL_H_
+#define SKIM_ESTIMATOR_MULTINOMIAL_H_
+
+#include <cstddef>
+
+#include "skim/core/budget.h"
+
+namespace skim::inline v0_1 {
+
+/// Oracle sampling: `budget` independent draws from the softmax over the r positions that are left. A position
+/// drawn c times is one pick of weight c / (B pi_i). Numerator and denominator are unbiased; the denominator
+/// is exact, since every draw adds D / B to it, so the ratio is unbiased too when nothing precedes this stage.
+/// A group draws from the mean of its heads' probabilities. Reads every key.
+/// MagicPIG, arXiv 2410.16179, section 3.2.
+struct MultinomialTail {
+  static constexpr bool stands_for_rest = true;
+
+  Budget budget;
+
+  void validate() const { budget.validate("MultinomialTail"); }
+  std::size_t max_picks(std::size_t n) const { return budget.count(static_cast<Position>(n)); }
+};
+
+}  // namespace skim::inline v0_1
+
+#endif  // SKIM_ESTIMATOR_MULTINOMIAL_H_

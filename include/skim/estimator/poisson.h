@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SKIM_ESTIMATOR_POISSON_H_
+#define SKIM_ESTIMATOR_POISSON_H_
+
+#include <cstddef>
+
+#include "skim/core/budget.h"
+
+namespace skim::inline v0_1 {
+
+/// Poisson sampling: every position that is left on its own, with probability p_i = min(1, c e^{s_i}), c such
+/// that the expected number is the budget; weight 1 / p_i. The number of picks is random, and can be 0 or all:
+/// the price of independence. Numerator and denominator are unbiased, their ratio is consistent.
+/// A group samples by the mean of its heads' probabilities. Reads every key.
+struct PoissonTail {
+  static constexpr bool stands_for_rest = true;
+
+  Budget budget;
+
+  void validate() const { budget.validate("PoissonTail"); }
+  std::size_t max_picks(std::size_t n) const { return n; }
+};
+
+}  // namespace skim::inline v0_1
+
+#endif  // SKIM_ESTIMATOR_POISSON_H_

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SKIM_ESTIMATOR_SYSTEMATIC_H_
+#define SKIM_ESTIMATOR_SYSTEMATIC_H_
+
+#include <cstddef>
+
+#include "skim/core/budget.h"
+
+namespace skim::inline v0_1 {
+
+/// Systematic sampling: position i with probability p_i = min(1, c e^{s_i}), c such that the p_i of the positions
+/// that are left add up to the budget b; one uniform number and b equally spaced points in the prefix sums choose
+/// exactly b positions, none twice, each with weight 1 / p_i. Numerator and denominator are unbiased, their
+/// ratio is consistent. Joint inclusions depend on the order of the keys.
+/// A group samples by the mean of its heads' probabilities. Reads every key.
+/// Madow, "On the theory of systematic sampling, II", Ann. Math. Statist. 20 (1949).
+struct SystematicTail {
+  static constexpr bool stands_for_rest = true;
+
+  Budget budget;
+
+  void validate() const { budget.validate("SystematicTail"); }
+  std::size_t max_picks(std::size_t n) const { return budget.count(static_cast<Position>(n)); }
+};
+
+}  // namespace skim::inline v0_1
+
+#endif  // SKIM_ESTIMATOR_SYSTEMATIC_H_

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SKIM_ESTIMATOR_TOPP_H_
+#define SKIM_ESTIMATOR_TOPP_H_
+
+#include <cstddef>
+
+#include "skim/core/error.h"
+
+namespace skim::inline v0_1 {
+
+/// Oracle top-p: of the positions that are left the fewest, by descending logit, so that everything selected
+/// so far, these included, holds at least `mass` of the softmax over the visible positions. Weight 1; ties go
+/// to the lower position. A group takes positions by their largest per-head probability until every head
+/// holds `mass`. mass = 1 is dense attention. Reads every key.
+///
+/// The only deterministic rule with a bound on its error: 2 (1 - mass) max |v|.
+struct TopP {
+  double mass = 0.95;
+
+  void validate() const {
+    if (!(mass >= 0 && mass <= 1)) fail("skim::TopP: mass is ", mass, " but must be between 0 and 1");
+  }
+  std::size_t max_picks(std::size_t n) const { return n; }
+};
+
+}  // namespace skim::inline v0_1
+
+#endif  // SKIM_ESTIMATOR_TOPP_H_
