@@ -78,6 +78,7 @@ class Layer {
 
     BasicQuery<Real> q;
     q.rows = query_.rows.group(row, first_head, group());
+    // Negative when there are more rows than positions: the first rows then see nothing.
     q.position = kv.size() - static_cast<Position>(end - row);
     q.causal = query_.causal;
     if (!query_.visible.empty()) q.visible = query_.visible[row];
@@ -88,11 +89,6 @@ class Layer {
     q.stream = query_.stream;
     q.stream.head = static_cast<std::uint32_t>(kv_head);
     q.stream.sequence = query_.sequence_ids.empty() ? sequence : query_.sequence_ids[sequence];
-    // More rows than positions: the first rows stand before the first position and see nothing.
-    if (q.position < 0) {
-      q.position = 0;
-      if (q.causal) q.visible = {0, 0};
-    }
     Real* lse_out = state_.lse_of(row, first_head);
     return {q, {state_.out.group(row, first_head, group()), lse_out ? lse_out : lse, 1}, &kv};
   }
@@ -144,6 +140,12 @@ class Layer {
       fail("skim::attend: rows of out overlap: row_stride is ", state_.out.row_stride, " but there are ",
            state_.out.cols, " columns");
     }
+    const Rows<Real> out = outline(state_.out);
+    if (q.rows > 1 && q.heads > 1 && static_cast<std::size_t>(std::abs(out.stride)) < out.cols) {
+      fail("skim::attend: rows and heads of out overlap: row_stride is ", state_.out.row_stride, " and head_stride ",
+           state_.out.head_stride, " but the inner ones take ", out.cols, " values");
+    }
+    if (overlap(out, outline(q))) fail("skim::attend: out overlaps q");
     for (const Kv& kv : kv_.heads) {
       check_kv(kv, ws.page_marks);
       if (q.cols != kv.key_dim()) fail("skim::attend: q has ", q.cols, " columns but keys have ", kv.key_dim());
@@ -165,6 +167,18 @@ class Layer {
     }
     const auto next = std::upper_bound(query_.row_begin.begin(), query_.row_begin.end(), row);
     return {static_cast<std::size_t>(next - query_.row_begin.begin()) - 1, *(next - 1), *next};
+  }
+
+  /// The memory of [rows, heads, cols] as rows: of the axis with the larger stride, each as long as all of the
+  /// other axis.
+  template <class T>
+  static Rows<T> outline(const HeadRows<T>& x) {
+    const bool by_row = std::abs(x.row_stride) >= std::abs(x.head_stride);
+    const std::size_t inner = by_row ? x.heads : x.rows;
+    const std::ptrdiff_t step = by_row ? x.head_stride : x.row_stride;
+    const std::ptrdiff_t length = inner > 1 ? static_cast<std::ptrdiff_t>(inner - 1) * step : 0;
+    return {x.data + std::min<std::ptrdiff_t>(length, 0), inner == 0 ? 0 : by_row ? x.rows : x.heads,
+            static_cast<std::size_t>(std::abs(length)) + x.cols, by_row ? x.row_stride : x.head_stride};
   }
 
   template <class T>

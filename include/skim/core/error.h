@@ -3,6 +3,7 @@
 #ifndef SKIM_CORE_ERROR_H_
 #define SKIM_CORE_ERROR_H_
 
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <stdexcept>
@@ -19,7 +20,11 @@ template <class... Parts>
 [[noreturn]] SKIM_COLD void fail(const Parts&... parts) {
   std::string text;
   const auto append = [&text](const auto& part) {
-    if constexpr (std::is_arithmetic_v<std::decay_t<decltype(part)>>) {
+    using Part = std::decay_t<decltype(part)>;
+    if constexpr (std::is_floating_point_v<Part>) {  // std::to_string would show 1e-9 as 0.000000
+      char digits[48];
+      text.append(digits, std::to_chars(digits, digits + sizeof(digits), part).ptr);
+    } else if constexpr (std::is_arithmetic_v<Part>) {
       text += std::to_string(part);
     } else {
       text += part;

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <optional>
 
 #include "skim/core/position.h"
@@ -28,7 +29,7 @@ enum class Grouping {
 };
 
 /// A query position that means "the newest position of the KV head".
-inline constexpr Position kNewest = -1;
+inline constexpr Position kNewest = std::numeric_limits<Position>::min();
 
 /// The query heads that share one KV head, at one position. `attend` fills in the defaults before an
 /// estimator sees it: scale, position and visible range are then always set.
@@ -51,7 +52,7 @@ struct BasicQuery {
     if (q.position == kNewest) q.position = n - 1;
     if (!q.logit.scale) q.logit.scale = 1.0 / std::sqrt(static_cast<double>(rows.cols));
     q.visible = intersect(q.visible, {0, n});
-    if (q.causal) q.visible.last = q.visible.last < q.position + 1 ? q.visible.last : q.position + 1;
+    if (q.causal && q.position < q.visible.last) q.visible.last = q.position + 1;
     if (q.visible.size() == 0) q.visible = {0, 0};
     return q;
   }

@@ -4,6 +4,7 @@
 #define SKIM_CORE_ROWS_H_
 
 #include <cstddef>
+#include <type_traits>
 
 namespace skim::inline v0_1 {
 
@@ -17,6 +18,13 @@ struct Rows {
   std::ptrdiff_t stride = static_cast<std::ptrdiff_t>(cols);
 
   constexpr T* row(std::size_t r) const { return data + static_cast<std::ptrdiff_t>(r) * stride; }
+
+  /// Rows that may be written are rows that may be read.
+  template <class U>
+    requires(std::is_same_v<U, const T> && !std::is_const_v<T>)
+  constexpr operator Rows<U>() const {
+    return {data, rows, cols, stride};
+  }
 };
 
 }  // namespace skim::inline v0_1

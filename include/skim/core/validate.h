@@ -92,11 +92,12 @@ inline void check_rule(const LogitRule& rule) {
 template <class Real, class Kv>
 void check_query(const BasicQuery<Real>& q, const Kv& kv) {
   check_rows("q", q.rows);
+  if (q.rows.rows == 0) fail("skim::attend: q has 0 rows but needs at least 1");
   if (q.rows.cols != kv.key_dim()) {
     fail("skim::attend: q has ", q.rows.cols, " columns but keys have ", kv.key_dim());
   }
   if (q.position < 0 && q.position != kNewest) {
-    fail("skim::attend: position is ", q.position, " but must be at least 0 (or kNewest, ", kNewest, ")");
+    fail("skim::attend: position is ", q.position, " but must be at least 0 (or kNewest)");
   }
   check_rule(q.logit);
 }

@@ -14,7 +14,7 @@ namespace skim::inline v0_1::HWY_NAMESPACE {
 namespace {
 
 /// Chooses tail.budget ranks from one uniform number u on (0, 1]. Writes them, ascending, and the log weight
-/// -ln p of each. Both hold budget + 1. Returns how many.
+/// -ln p of each. Both hold the budget. Returns how many.
 template <class Real>
 std::size_t systematic_sample(const Tail<Real>& tail, double u, std::size_t* ranks, double* log_weights,
                               Workspace& ws) {
@@ -29,20 +29,21 @@ std::size_t systematic_sample(const Tail<Real>& tail, double u, std::size_t* ran
     else total += static_cast<double>(p[i]);
   }
   const std::size_t points = certain < tail.budget && total > 0 ? tail.budget - certain : 0;
-  const double spacing = points == 0 ? 0 : total / static_cast<double>(points);
+  const auto count = static_cast<double>(points);
   std::size_t passed = 0, out = 0;
   double prefix = 0;
-  for (std::size_t i = 0; i < tail.n; ++i) {
+  for (std::size_t i = 0; i < tail.n && out < tail.budget; ++i) {  // more logits of +inf than that are all certain
     if (p[i] == 1) {
       ranks[out] = i;
       log_weights[out++] = 0;
       continue;
     }
     prefix += static_cast<double>(p[i]);
-    if (passed < points && (static_cast<double>(passed) + u) * spacing <= prefix) {
+    // Point j is at (j + u) total / points. Multiplied out, so that rounding cannot put the last one beyond the end.
+    if (passed < points && (static_cast<double>(passed) + u) * total <= prefix * count) {
       ++passed;
       ranks[out] = i;
-      log_weights[out++] = std::log(spacing / static_cast<double>(p[i]));
+      log_weights[out++] = std::log(total / (count * static_cast<double>(p[i])));
     }
   }
   return out;

@@ -15,16 +15,18 @@ namespace skim::inline v0_1::HWY_NAMESPACE {
 namespace {
 
 /// The ranks of a residual in descending order of `score` (ties: lower rank first), cut so that every head
-/// drops at most `allowed` of its mass. score: [n] <= 0. mass(h, i): probability head h gives rank i.
+/// drops at most `allowed` of its mass. score: [n], e^{score - whole} is the largest probability a head gives
+/// the rank. mass(h, i): probability head h gives rank i.
 /// Found from the small end with a histogram: only the bin in which the cut falls is sorted.
 /// Writes the kept ranks, ascending, and returns how many. ranks holds n.
 template <class Real, class Mass>
-std::size_t keep_mass(const Real* score, std::size_t n, std::size_t heads, double allowed, const Mass& mass,
-                      std::size_t* ranks, Workspace& ws) {
+std::size_t keep_mass(const Real* score, Real whole, std::size_t n, std::size_t heads, double allowed,
+                      const Mass& mass, std::size_t* ranks, Workspace& ws) {
   constexpr std::size_t kBins = 2048;
   constexpr Real kBinsPerUnit = 32;  // the lowest bin takes all below -64
-  const auto bin_of = [](Real x) {
-    const Real at = static_cast<Real>(kBins) + x * kBinsPerUnit;
+  const auto bin_of = [whole](Real x) {
+    const Real log_share = x == whole ? Real{0} : x - whole;  // both may be infinite
+    const Real at = static_cast<Real>(kBins) + log_share * kBinsPerUnit;
     return at >= 1 ? std::min(static_cast<std::size_t>(at), kBins - 1) : std::size_t{0};
   };
   double* histogram = ws.get<double>(Workspace::kWeights, (kBins + 1) * heads);
@@ -84,10 +86,11 @@ struct Select<TopP> {
     const std::size_t heads = q.heads();
     const Logits<Real> s = logits(q, kv, ws);
     Real* log_share = ws.get<Real>(Workspace::kPriorities, heads * left);
+    Real lse = 0;
     for (std::size_t h = 0; h < heads; ++h) {
       LogSum<Real> total;
       total.add(s.of_head(h), static_cast<std::size_t>(q.visible.size()));
-      const Real lse = total.log();
+      lse = total.log();
       for_each_unselected(s, selection, q.visible, [&](const Real* at, std::size_t n, std::size_t offset) {
         for (std::size_t i = 0; i < n; ++i) {
           const Real x = at[h * s.stride + i];
@@ -96,12 +99,15 @@ struct Select<TopP> {
         }
       });
     }
+    // A group is ordered by the largest share; one head by its logits, among which the rounding of shares would
+    // make ties.
     Real* score = ws.get<Real>(Workspace::kProposal, left);
-    max_of_heads(log_share, left, heads, left, score);
+    if (heads == 1) score = pool_max(s, 1, selection, q.visible, ws).scores;
+    else max_of_heads(log_share, left, heads, left, score);
     auto* ranks = ws.get<std::size_t>(Workspace::kRanks, left);
     exp_shifted(log_share, heads * left, Real{0}, log_share);
     const std::size_t count = keep_mass(
-        score, left, heads, 1 - e.mass,
+        score, heads == 1 ? lse : Real{0}, left, heads, 1 - e.mass,
         [=](std::size_t h, std::size_t i) { return static_cast<double>(log_share[h * left + i]); }, ranks, ws);
     add_ranks(selection, q.visible, ranks, count, [](std::size_t) { return 0.0; });
   }

@@ -170,10 +170,14 @@ HWY_INLINE void weigh_tile(const Real* HWY_RESTRICT weights, const Real* HWY_RES
     HWY_UNROLL(8) for (int w = 0; w < W; ++w) low[h][w] = high[h][w] = hn::Zero(tag);
   }
   for (std::size_t t = 0; t < count; ++t) {
+    if (ahead) {
+      HWY_UNROLL(8) for (int w = 0; w < W; ++w) {
+        prefetch_step<Real>(ahead[t] + c + static_cast<std::size_t>(w) * kStep<Real>);
+      }
+    }
     Vec<Real> a[W], b[W];
     HWY_UNROLL(8) for (int w = 0; w < W; ++w) {
       Storage<V, Real>::load(values[t] + c + static_cast<std::size_t>(w) * kStep<Real>, a[w], b[w]);
-      if (ahead) prefetch_step<Real>(ahead[t] + c + static_cast<std::size_t>(w) * kStep<Real>);
     }
     HWY_UNROLL(8) for (int h = 0; h < G; ++h) {
       const auto p = hn::Set(tag, weights[static_cast<std::size_t>(h) * kBlock + t]);
@@ -238,10 +242,10 @@ HWY_INLINE void weigh(const Real* weights, const Real* rescale, std::size_t head
                       std::size_t padded) {
   std::size_t h = 0;
   for (; h + 4 <= heads; h += 4, ahead = nullptr) {
-    weigh_heads<4, 1>(weights + h * kBlock, rescale + h, values, count, cols, ahead, numerator + h * padded, padded);
+    weigh_heads<4, kTile>(weights + h * kBlock, rescale + h, values, count, cols, ahead, numerator + h * padded, padded);
   }
   for (; h + 2 <= heads; h += 2, ahead = nullptr) {
-    weigh_heads<2, 2>(weights + h * kBlock, rescale + h, values, count, cols, ahead, numerator + h * padded, padded);
+    weigh_heads<2, 2 * kTile>(weights + h * kBlock, rescale + h, values, count, cols, ahead, numerator + h * padded, padded);
   }
   for (; h < heads; ++h, ahead = nullptr) {
     weigh_heads<1, 4>(weights + h * kBlock, rescale + h, values, count, cols, ahead, numerator + h * padded, padded);

@@ -58,8 +58,9 @@ void merge_sink(Real* out, Real& lse, Real sink, std::size_t cols) {
     return;
   }
   const Real large = sink > lse ? sink : lse;
-  const Real share = std::exp(lse - large);
-  const Real total = share + std::exp(sink - large);
+  // The larger one counts 1, an infinite one too; of two infinite ones there is no share: NaN.
+  const Real share = lse > sink ? Real{1} : std::exp(lse - large);
+  const Real total = share + (sink > lse ? Real{1} : std::exp(sink - large));
   for (std::size_t c = 0; c < cols; ++c) out[c] *= share / total;
   lse = large + std::log(total);
 }

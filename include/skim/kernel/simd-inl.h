@@ -46,6 +46,13 @@ using Vec = hn::Vec<Tag<Real>>;
 template <class Real>
 constexpr std::size_t kLanes = HWY_LANES(Real);
 
+/// Tiles of accumulators are sized for 16 vector registers, or twice that where there are 32.
+#if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
+constexpr int kTile = 2;
+#else
+constexpr int kTile = 1;
+#endif
+
 /// Rows are read in steps of two vectors.
 template <class Real>
 constexpr std::size_t kStep = 2 * kLanes<Real>;
@@ -56,15 +63,29 @@ constexpr Real kInfinity = std::numeric_limits<Real>::infinity();
 constexpr std::size_t round_up(std::size_t n, std::size_t step) { return (n + step - 1) / step * step; }
 
 // ---- storage: how kStep stored values become two vectors --------------------------------------------
-// `lane(i)` says where in the two vectors the i-th value of a step lands. The query (and the
-// accumulated output) are kept in the same order, so that no kernel ever shuffles a key or a value.
+// `load` is what kernels do with keys and values; it may permute the values of a step. `split` does the same
+// permutation to a row of Real, and `join` undoes it: the query and the accumulated output are kept in
+// that order, so that no kernel ever shuffles a key or a value.
+
+template <class Real>
+struct InOrder {
+  static HWY_INLINE void split(const Real* p, Vec<Real>& a, Vec<Real>& b) {
+    const Tag<Real> d;
+    a = hn::LoadU(d, p);
+    b = hn::LoadU(d, p + kLanes<Real>);
+  }
+  static HWY_INLINE void join(Vec<Real> a, Vec<Real> b, Real* p) {
+    const Tag<Real> d;
+    hn::StoreU(a, d, p);
+    hn::StoreU(b, d, p + kLanes<Real>);
+  }
+};
 
 template <class T, class Real>
 struct Storage;
 
 template <class Real>
-struct Storage<Real, Real> {
-  static constexpr std::size_t lane(std::size_t i) { return i; }
+struct Storage<Real, Real> : InOrder<Real> {
   static HWY_INLINE void load(const Real* p, Vec<Real>& a, Vec<Real>& b) {
     const Tag<Real> d;
     a = hn::LoadU(d, p);
@@ -73,8 +94,7 @@ struct Storage<Real, Real> {
 };
 
 template <>
-struct Storage<F16, float> {
-  static constexpr std::size_t lane(std::size_t i) { return i; }
+struct Storage<F16, float> : InOrder<float> {
   static HWY_INLINE void load(const F16* p, Vec<float>& a, Vec<float>& b) {
     const Tag<float> d;
     const hn::Rebind<hwy::float16_t, Tag<float>> d16;
@@ -88,7 +108,12 @@ struct Storage<F16, float> {
 // A pair of bf16 values is one 32-bit lane: shift for the even one, mask for the odd one.
 template <>
 struct Storage<BF16, float> {
-  static constexpr std::size_t lane(std::size_t i) { return i / 2 + (i % 2) * kLanes<float>; }
+  static HWY_INLINE void split(const float* p, Vec<float>& a, Vec<float>& b) {
+    hn::LoadInterleaved2(Tag<float>(), p, a, b);
+  }
+  static HWY_INLINE void join(Vec<float> a, Vec<float> b, float* p) {
+    hn::StoreInterleaved2(a, b, Tag<float>(), p);
+  }
   static HWY_INLINE void load(const BF16* p, Vec<float>& a, Vec<float>& b) {
     const Tag<float> d;
     const Tag<std::uint16_t> du16;
@@ -114,22 +139,38 @@ HWY_INLINE void load_tail(const T* p, std::size_t count, Vec<Real>& a, Vec<Real>
   Storage<T, Real>::load(padded, a, b);
 }
 
-/// Copies a row of `cols` values into lane order of T, zeros up to a multiple of kStep.
+/// Copies a row of `cols` values into the lane order of T, zeros up to a multiple of kStep.
 template <class T, class Real>
-void to_lanes(const Real* row, std::size_t cols, Real* lanes) {
+void to_lanes(const Real* row, std::size_t cols, Real* HWY_RESTRICT lanes) {
+  const Tag<Real> d;
   for (std::size_t c = 0; c < cols; c += kStep<Real>) {
-    for (std::size_t i = 0; i < kStep<Real>; ++i) {
-      lanes[c + Storage<T, Real>::lane(i)] = c + i < cols ? row[c + i] : Real{0};
+    Vec<Real> a, b;
+    if (c + kStep<Real> <= cols) {
+      Storage<T, Real>::split(row + c, a, b);
+    } else {
+      Real padded[kStep<Real>] = {};
+      std::memcpy(padded, row + c, (cols - c) * sizeof(Real));
+      Storage<T, Real>::split(padded, a, b);
     }
+    hn::Store(a, d, lanes + c);
+    hn::Store(b, d, lanes + c + kLanes<Real>);
   }
 }
 
 /// The reverse, each value times `factor`.
 template <class T, class Real>
-void from_lanes(const Real* lanes, std::size_t cols, Real factor, Real* row) {
+void from_lanes(const Real* HWY_RESTRICT lanes, std::size_t cols, Real factor, Real* row) {
+  const Tag<Real> d;
+  const auto f = hn::Set(d, factor);
   for (std::size_t c = 0; c < cols; c += kStep<Real>) {
-    for (std::size_t i = 0; i < kStep<Real> && c + i < cols; ++i) {
-      row[c + i] = lanes[c + Storage<T, Real>::lane(i)] * factor;
+    const auto a = hn::Mul(hn::Load(d, lanes + c), f);
+    const auto b = hn::Mul(hn::Load(d, lanes + c + kLanes<Real>), f);
+    if (c + kStep<Real> <= cols) {
+      Storage<T, Real>::join(a, b, row + c);
+    } else {
+      Real padded[kStep<Real>];
+      Storage<T, Real>::join(a, b, padded);
+      std::memcpy(row + c, padded, (cols - c) * sizeof(Real));
     }
   }
 }

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one gets without skim: OpenBLAS, if the build has found it.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "bench/dataset.h"
+#include "bench/pool.h"
+
+namespace skim_bench {
+
+#if defined(SKIM_BENCH_OPENBLAS)
+inline constexpr bool kHaveBlas = true;
+#else
+inline constexpr bool kHaveBlas = false;
+#endif
+
+/// Decode as one writes it with a BLAS: sgemv, softmax, sgemv for each query head, one BLAS thread, each thread
+/// of the pool taking every T-th head.
+class NaiveDecode {
+ public:
+  NaiveDecode(const Dataset<float>& data, Pool& pool);
+  void operator()();
+
+  const float* out() const { return out_.data(); }
+
+ private:
+  const Dataset<float>& data_;
+  Pool& pool_;
+  std::vector<std::vector<float>> logits_;  // [threads][n]
+  std::vector<float> out_;
+};
+
+/// OpenBLAS's product of two square float matrices on its own threads.
+class SquareProduct {
+ public:
+  static constexpr std::size_t kSize = 2048;
+
+  explicit SquareProduct(std::size_t threads);
+  ~SquareProduct();
+  SquareProduct(const SquareProduct&) = delete;
+  SquareProduct& operator=(const SquareProduct&) = delete;
+  void operator()();
+
+  static constexpr double operations() { return 2.0 * kSize * kSize * kSize; }
+
+ private:
+  std::vector<float> a_, b_, c_;
+};
+
+}  // namespace skim_bench

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// One token: all heads of a layer, one query row.
+#include <memory>
+
+#include "bench/blas.h"
+#include "bench/layer_call.h"
+#include "bench/suite.h"
+
+namespace skim_bench {
+namespace {
+
+// A new estimator is one line here. The recipe is skim's text form.
+const std::vector<Method> kDense = {{"dense", "dense"}};
+const std::vector<Method> kEstimators = {
+    {"topk-1pct", "topk(fraction(0.01))"},
+    {"topk-5pct", "topk(fraction(0.05))"},
+    {"topk-10pct", "topk(fraction(0.1))"},
+    {"power", "sinks(4)+window(64)+topk(power(2,0.5))"},
+    {"sinks_window_topk", "sinks(4)+window(64)+topk(fraction(0.05))"},
+    {"topp-90", "topp(0.9)"},
+    {"uniform-5pct", "uniform(fraction(0.05))"},
+    {"priority-5pct", "priority(fraction(0.05))"},
+    {"multinomial-5pct", "multinomial(fraction(0.05))"},
+    {"systematic-5pct", "systematic(fraction(0.05))"},
+    {"poisson-5pct", "poisson(fraction(0.05))"},
+};
+// "_perhead": each query head of a group selects for itself.
+const std::vector<Method> kPerHead = {
+    {"topk_perhead-1pct", "topk(fraction(0.01))"},
+    {"topk_perhead-5pct", "topk(fraction(0.05))"},
+    {"uniform_perhead-5pct", "uniform(fraction(0.05))"},
+    {"priority_perhead-5pct", "priority(fraction(0.05))"},
+};
+// The same budget, on workloads of all kinds.
+const std::vector<Method> kRivals = {
+    {"topk-5pct", "topk(fraction(0.05))"},
+    {"sinks_window_topk", "sinks(4)+window(64)+topk(fraction(0.05))"},
+    {"uniform-5pct", "uniform(fraction(0.05))"},
+    {"priority-5pct", "priority(fraction(0.05))"},
+};
+const std::vector<Method> kRagged = {{"dense_ragged8", "dense"}};
+const std::vector<Method> k4kPages = {{"dense_4k", "dense"}, {"topk_4k-5pct", "topk(fraction(0.05))"}};
+
+constexpr Heads kMha{32, 32}, kGqa{32, 8};
+const std::vector<Type> kAllTypes = {Type::kF32, Type::kF16, Type::kBF16};
+const std::vector<Type> kMainTypes = {Type::kF32, Type::kBF16};
+
+const std::vector<Sweep> kSweeps = {
+    {.methods = kDense, .types = kAllTypes, .heads = {kGqa, kMha}, .lengths = {1024, 4096, 32768, 131072}},
+    {.methods = kEstimators, .types = kMainTypes, .heads = {kGqa, kMha}, .lengths = {4096, 32768, 131072}},
+    {.methods = kPerHead, .types = kMainTypes, .heads = {kGqa}, .lengths = {4096, 32768, 131072}},
+    {.methods = kDense, .types = kMainTypes, .heads = {kGqa}, .lengths = {32768}, .dims = {64, 96, 192, 256}},
+    {.methods = kRagged, .types = kMainTypes, .heads = {kGqa}, .lengths = {32768}},
+    {.methods = k4kPages, .types = kMainTypes, .heads = {kGqa, kMha}, .lengths = {131072}, .huge_pages = false},
+    {.methods = kDense, .types = kAllTypes, .heads = {kGqa}, .lengths = {1024}, .warm = true},
+    {.methods = kRivals, .types = {Type::kF32}, .heads = {kGqa}, .lengths = {32768},
+     .workloads = {"spread0.5", "spread3", "corr0", "corr1", "spread0.5_corr1", "spread3_corr1", "clustered05_runs",
+                   "clustered05", "clustered30_runs", "clustered30", "sink", "needles", "heavy", "outliers", "mixed"},
+     .threads = {1}},
+};
+
+bool has_tag(const std::string& what, const char* tag) { return what.find(tag) != std::string::npos; }
+
+/// A batch of eight sequences of n/8, 2n/8 ... n positions that ask one row each. They are prefixes of the same
+/// memory: between two reads of a row lies far more than a cache holds.
+template <class T>
+class RaggedCall {
+ public:
+  static constexpr std::size_t kSequences = 8;
+
+  RaggedCall(const Dataset<T>& data, Pool& pool) : workspaces_(pool.threads()) {
+    const Shape& s = data.shape();
+    for (std::size_t sequence = 1; sequence <= kSequences; ++sequence) {
+      for (skim::ContiguousKv<T> kv : data.heads()) {
+        kv.keys.rows = kv.values.rows = s.n * sequence / kSequences;
+        heads_.push_back(kv);
+        positions_ += static_cast<double>(kv.keys.rows);
+      }
+    }
+    query_.rows = {data.queries(), kSequences, s.q_heads, s.d, 0};  // all sequences ask the same
+    out_.resize(kSequences * s.q_heads * s.d);
+    state_.out = {out_.data(), kSequences, s.q_heads, s.d};
+    options_.executor = pool.executor();
+    kv_heads_ = s.kv_heads;
+  }
+
+  void operator()() {
+    options_.workspaces = workspaces_;
+    skim::attend(skim::StageList{{skim::Dense{}}}, query_, skim::LayerKv<skim::ContiguousKv<T>>{heads_, kv_heads_},
+                 state_, options_);
+  }
+
+  /// Of all KV heads of all sequences.
+  double positions() const { return positions_; }
+  /// Of the sequence with n positions.
+  const float* last_out() const { return state_.out.group(kSequences - 1, 0, 1).data; }
+
+ private:
+  std::vector<skim::ContiguousKv<T>> heads_;
+  std::size_t kv_heads_ = 0;
+  double positions_ = 0;
+  skim::LayerQuery query_;
+  std::vector<float> out_;
+  skim::LayerState state_;
+  std::vector<skim::Workspace> workspaces_;
+  skim::Options options_;
+};
+
+template <class T>
+void run_ragged(benchmark::State& state, const Case& c) {
+  const Dataset<T>& data = dataset<T>(c.data);
+  Pool& pool = Machine::pool(c.threads);
+  RaggedCall<T> call(data, pool);
+  for (auto _ : state) {
+    const Rounds rounds = compete(c, {{"this", [&] { call(); }}, read_loop(pool)});
+    report_rounds(state, rounds);
+    state.counters["read_fraction"] = read_fraction(rounds, call.positions() * 2 * static_cast<double>(data.shape().d * sizeof(T)));
+  }
+  report_errors(state, data.errors(call.last_out()));
+}
+
+template <class T>
+void run_decode(benchmark::State& state, const Case& c) {
+  using Kv = skim::ContiguousKv<T>;
+  using Call = LayerCall<skim::StageList, Kv>;
+  const Dataset<T>& data = dataset<T>(c.data);
+  const Shape& s = data.shape();
+  Pool& pool = Machine::pool(c.threads);
+  const skim::StageList estimator = skim::parse(c.method.recipe);
+  const auto grouping = has_tag(c.method.what, "_perhead") ? skim::Grouping::kPerHead : skim::Grouping::kPerGroup;
+  const bool is_dense = c.method.recipe == "dense";
+
+  Call call(estimator, data, data.heads(), grouping, pool);
+  Call dense(skim::parse("dense"), data, data.heads(), skim::Grouping::kPerGroup, pool);
+  std::vector<Contestant> field = {{"this", [&] { call(); }}, read_loop(pool)};
+  if (!is_dense) field.push_back({"dense", [&] { dense(); }});
+  std::unique_ptr<NaiveDecode> naive;
+  if constexpr (std::is_same_v<T, float>) {
+    if (is_dense && kHaveBlas) {
+      naive = std::make_unique<NaiveDecode>(data, pool);
+      field.push_back({"naive", [&] { (*naive)(); }});
+    }
+  }
+
+  const Coverage read = coverage(estimator, data, data.heads(), grouping);
+  const double row_bytes = static_cast<double>(s.d * sizeof(T));
+  const double bytes = static_cast<double>(s.kv_heads * s.n) * row_bytes * (read.keys + read.values);
+  for (auto _ : state) {
+    const Rounds rounds = compete(c, std::move(field));
+    report_rounds(state, rounds);
+    if (!c.warm) state.counters["read_fraction"] = read_fraction(rounds, bytes);
+    if (rounds.has("dense")) state.counters["vs_dense"] = rounds.ratio("dense", "this");
+    if (rounds.has("naive")) state.counters["vs_naive"] = rounds.ratio("naive", "this");
+  }
+  report_errors(state, data.errors(call.out()));
+  state.counters["keys_read"] = read.keys;
+  state.counters["values_read"] = read.values;
+  state.counters["huge_pages"] = data.huge_share();
+}
+
+}  // namespace
+
+void register_decode() {
+  for (const Case& c : expand("decode", kSweeps)) {
+    register_case(c, [](benchmark::State& state, const Case& mine) {
+      visit_type(mine.type, [&]<class T>(T) {
+        has_tag(mine.method.what, "_ragged") ? run_ragged<T>(state, mine) : run_decode<T>(state, mine);
+      });
+    });
+  }
+}
+
+}  // namespace skim_bench

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// How everything here is timed: contestants run in turn, round after round, and a figure is the median of
+// what each round says. On a shared machine everything slows down together for seconds at a time; the ratio
+// of two calls of one round does not notice.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace skim_bench {
+
+/// The middle value, or the mean of the two in the middle. Not empty.
+inline double median(std::vector<double> x) {
+  if (x.empty()) throw std::invalid_argument("median of nothing");
+  const std::size_t middle = x.size() / 2;
+  std::sort(x.begin(), x.end());
+  return x.size() % 2 != 0 ? x[middle] : (x[middle - 1] + x[middle]) / 2;
+}
+
+struct Contestant {
+  std::string name;
+  std::function<void()> run;  ///< what is timed
+  double pause = 0;           ///< seconds to let the machine settle afterwards
+};
+
+/// How many rounds there are.
+struct Patience {
+  std::size_t rounds = 0;  ///< 0: as many as `seconds` allow, between 5 and 25, or 3 if one takes long
+  double seconds = 2;
+
+  std::size_t count(double seconds_of_one) const {
+    if (rounds != 0) return rounds;
+    if (seconds_of_one > seconds) return 3;
+    return static_cast<std::size_t>(std::clamp(seconds / std::max(seconds_of_one, 1e-9), 5.0, 25.0));
+  }
+};
+
+class Rounds {
+ public:
+  /// One round to warm up, then those that count. `prepare` comes before each call, outside of the clock.
+  Rounds(std::vector<Contestant> field, const std::function<void()>& prepare, const Patience& patience)
+      : field_(std::move(field)), seconds_(field_.size()) {
+    const auto start = Clock::now();
+    for (std::size_t i = 0; i < field_.size(); ++i) time(i, prepare);
+    rounds_ = patience.count(since(start));
+    for (std::size_t round = 0; round < rounds_; ++round) {
+      for (std::size_t i = 0; i < field_.size(); ++i) {
+        // Every other round the other way, so that nobody always follows the same neighbour.
+        const std::size_t who = round % 2 == 0 ? i : field_.size() - 1 - i;
+        seconds_[who].push_back(time(who, prepare));
+      }
+    }
+  }
+
+  std::size_t count() const { return rounds_; }
+  bool has(const std::string& name) const { return find(name) != field_.size(); }
+
+  /// Median time of one call.
+  double seconds(const std::string& name) const { return median(seconds_[at(name)]); }
+
+  /// Median over rounds of time of `name` / time of `over`.
+  double ratio(const std::string& name, const std::string& over) const {
+    const auto &a = seconds_[at(name)], &b = seconds_[at(over)];
+    std::vector<double> ratios;
+    for (std::size_t r = 0; r < a.size(); ++r) ratios.push_back(a[r] / b[r]);
+    return median(std::move(ratios));
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  static double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+  double time(std::size_t i, const std::function<void()>& prepare) const {
+    if (prepare) prepare();
+    const auto start = Clock::now();
+    field_[i].run();
+    const double seconds = since(start);
+    if (field_[i].pause > 0) std::this_thread::sleep_for(std::chrono::duration<double>(field_[i].pause));
+    return seconds;
+  }
+
+  std::size_t find(const std::string& name) const {
+    std::size_t i = 0;
+    while (i < field_.size() && field_[i].name != name) ++i;
+    return i;
+  }
+  std::size_t at(const std::string& name) const {
+    if (!has(name)) throw std::invalid_argument("rounds: nobody is called " + name);
+    return find(name);
+  }
+
+  std::vector<Contestant> field_;
+  std::vector<std::vector<double>> seconds_;  // [contestant][round]
+  std::size_t rounds_ = 0;
+};
+
+}  // namespace skim_bench

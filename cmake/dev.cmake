@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# How we compile our own tests, benchmarks and examples. Users of skim::skim see none of this.
+# The presets also turn warnings into errors, with CMAKE_COMPILE_WARNING_AS_ERROR.
+set(SKIM_MARCH
+    native
+    CACHE STRING "Machine for which our own build is compiled (-march=...)")
+
+# skim_plain is for code that chooses its machine itself.
+add_library(skim_plain INTERFACE)
+target_link_libraries(skim_plain INTERFACE skim::skim)
+target_compile_options(skim_plain INTERFACE -Wall -Wextra -Wconversion -Wshadow)
+
+add_library(skim_dev INTERFACE)
+target_link_libraries(skim_dev INTERFACE skim_plain)
+target_compile_options(skim_dev INTERFACE -march=${SKIM_MARCH})
+
+# A build type is always set: unoptimised SIMD code is of no use to anybody.
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "evaluate.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include <skim/skim.h>
+
+#include "reference.h"
+
+namespace compare {
+namespace {
+
+/// A last stage that selects nothing and hears what the stages before it have selected. It is called
+/// once for each set: for a group, or for each head of it.
+template <class Hear>
+struct Listener {
+  const Hear* hear;
+
+  void validate() const {}
+  std::size_t max_picks(std::size_t) const { return 0; }
+
+  template <class Kv>
+  void select(const skim::Query& query, const Kv&, skim::Selection& selection, skim::Workspace& ws) const {
+    const bool has_all_logits = ws.logits != nullptr;  // so some stage has scored every key
+    (*hear)(query, selection, has_all_logits);
+  }
+};
+
+double median(std::vector<double> x) {
+  if (x.empty()) return 0;
+  std::sort(x.begin(), x.end());
+  return (x[(x.size() - 1) / 2] + x[x.size() / 2]) / 2;
+}
+
+/// Sums over the queries of a run.
+struct Sums {
+  std::vector<double> squares;        // [query heads]
+  std::vector<std::size_t> answers;   // [query heads]
+  double variation = 0, keys = 0, values = 0;
+  std::size_t sets = 0, rows = 0;
+  bool is_possible = true;
+};
+
+/// Attends with one estimator to one query position and adds up what comes out.
+void add_answer(const Problem& problem, const KvHead& kv, const Ask& ask, const std::vector<Reference>& exact,
+                const skim::StageList& estimator, std::uint64_t seed, const Settings& settings, Sums& sums,
+                skim::Workspace& ws) {
+  const skim::Query query = kv.query(ask, seed, settings.grouping);
+  std::size_t row = 0;  // the next whose set is heard
+  const auto hear = [&](const skim::Query& q, const skim::Selection& selection, bool has_all_logits) {
+    auto selected = static_cast<double>(selection.picks().size());
+    for (const skim::Span span : selection.spans()) selected += static_cast<double>(span.size());
+    const auto n = static_cast<double>(q.visible.size());
+    ++sums.sets;
+    sums.keys += has_all_logits ? 1 : selected / n;
+    sums.values += selected / n;
+    for (std::size_t h = 0; h < q.heads(); ++h) sums.variation += exact[row++].variation(selection);
+    sums.rows += q.heads();
+  };
+  skim::State state(query.heads(), kv.d);
+  skim::attend(skim::stack(estimator, Listener<decltype(hear)>{&hear}), query, kv.kv(), state.view(), ws);
+  for (std::size_t h = 0; h < query.heads(); ++h) {
+    const double error = exact[h].error({state.out(h), kv.d});
+    const std::size_t at = problem.query_head(kv, h);
+    sums.squares[at] += error * error;
+    ++sums.answers[at];
+  }
+}
+
+Accuracy summary(const Sums& sums, std::size_t seeds) {
+  Accuracy a;
+  for (std::size_t h = 0; h < sums.squares.size(); ++h) {
+    if (sums.answers[h] == 0) continue;
+    a.head_errors.push_back(std::sqrt(sums.squares[h] / static_cast<double>(sums.answers[h])));
+  }
+  a.variation = sums.variation / static_cast<double>(sums.rows);
+  a.keys_read = sums.keys / static_cast<double>(sums.sets);
+  a.values_read = sums.values / static_cast<double>(sums.sets);
+  a.seeds = seeds;
+  return a;
+}
+
+/// A pass over every query of the problem, ready to be timed.
+class Pass {
+ public:
+  Pass(const Problem& problem, const Run* run, const Settings& settings) {
+    for (const KvHead& kv : problem.heads) {
+      for (const Ask& ask : kv.asks) {
+        auto estimator = run ? run->method->at(run->share.value_or(0), ask.position + 1,
+                                               static_cast<skim::Position>(problem.longest))
+                             : skim::parse("dense");
+        if (!estimator) is_possible_ = false;
+        else calls_.push_back({std::move(*estimator), kv.query(ask, settings.seed, settings.grouping), kv.kv()});
+      }
+    }
+  }
+
+  bool is_possible() const { return is_possible_; }
+  std::size_t calls() const { return calls_.size(); }
+
+  double seconds(skim::Workspace& ws, std::vector<float>& out, std::vector<float>& lse) const {
+    const auto start = std::chrono::steady_clock::now();
+    for (const Call& call : calls_) {
+      const skim::StateView state{{out.data(), call.query.heads(), call.kv.value_dim()}, lse.data()};
+      skim::attend(call.estimator, call.query, call.kv, state, ws);
+    }
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+
+ private:
+  struct Call {
+    skim::StageList estimator;
+    skim::Query query;
+    skim::ContiguousKv<float> kv;
+  };
+  std::vector<Call> calls_;
+  bool is_possible_ = true;
+};
+
+}  // namespace
+
+std::vector<Run> plan(const std::vector<Method>& methods, const std::vector<double>& shares) {
+  std::vector<Run> runs;
+  for (const Method& method : methods) {
+    if (!method.has_budget()) runs.push_back({&method, {}});
+    else for (const double share : shares) runs.push_back({&method, share});
+  }
+  return runs;
+}
+
+double Accuracy::median_error() const { return median(head_errors); }
+
+double Accuracy::worst_error() const { return *std::max_element(head_errors.begin(), head_errors.end()); }
+
+std::vector<std::optional<Accuracy>> measure_accuracy(const Problem& problem, std::span<const Run> runs,
+                                                      const Settings& settings, const OnProgress& progress) {
+  std::vector<Sums> sums(runs.size());
+  for (Sums& s : sums) {
+    s.squares.resize(problem.query_heads());
+    s.answers.resize(problem.query_heads());
+  }
+  const auto seeds_of = [&](const Run& run) { return run.method->is_random() ? settings.seeds : 1; };
+
+  skim::Workspace ws;
+  std::size_t done = 0;
+  for (const KvHead& kv : problem.heads) {
+    for (const Ask& ask : kv.asks) {
+      // Once for all runs: in double precision it costs more than many of them.
+      std::vector<Reference> exact;
+      for (std::size_t row = 0; row < problem.group; ++row) exact.emplace_back(kv, ask, row);
+      for (std::size_t r = 0; r < runs.size(); ++r) {
+        const auto estimator = runs[r].method->at(runs[r].share.value_or(0), ask.position + 1,
+                                                  static_cast<skim::Position>(problem.longest));
+        if (!estimator) sums[r].is_possible = false;
+        if (!sums[r].is_possible) continue;
+        for (std::size_t s = 0; s < seeds_of(runs[r]); ++s) {
+          add_answer(problem, kv, ask, exact, *estimator, settings.seed + s, settings, sums[r], ws);
+        }
+      }
+      if (progress) progress(++done);
+    }
+  }
+
+  std::vector<std::optional<Accuracy>> accuracies;
+  for (std::size_t r = 0; r < runs.size(); ++r) {
+    accuracies.push_back(sums[r].is_possible ? std::optional(summary(sums[r], seeds_of(runs[r]))) : std::nullopt);
+  }
+  return accuracies;
+}
+
+std::vector<std::optional<Speed>> measure_speed(const Problem& problem, std::span<const Run> runs,
+                                                const Settings& settings, std::size_t rounds,
+                                                const OnProgress& progress) {
+  const Pass dense(problem, nullptr, settings);
+  std::vector<Pass> passes;
+  for (const Run& run : runs) passes.emplace_back(problem, &run, settings);
+  std::vector<std::vector<double>> times(runs.size()), ratios(runs.size());
+
+  skim::Workspace ws;
+  std::vector<float> out(problem.group * problem.heads.at(0).d), lse(problem.group);
+  for (std::size_t round = 0; rounds > 0 && round <= rounds; ++round) {  // round 0 warms up
+    for (std::size_t r = 0; r < runs.size(); ++r) {
+      if (!passes[r].is_possible()) continue;
+      const double dense_time = dense.seconds(ws, out, lse);
+      const double time = passes[r].seconds(ws, out, lse);
+      if (round == 0) continue;
+      times[r].push_back(time);
+      ratios[r].push_back(dense_time / time);
+    }
+    if (progress) progress(round);
+  }
+
+  std::vector<std::optional<Speed>> speeds(runs.size());
+  for (std::size_t r = 0; r < runs.size(); ++r) {
+    if (times[r].empty()) continue;
+    speeds[r] = {1e6 * median(times[r]) / static_cast<double>(dense.calls()), median(ratios[r])};
+  }
+  return speeds;
+}
+
+std::string target_name() { return skim::active_target(); }
+
+}  // namespace compare

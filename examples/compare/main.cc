@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+// Compares methods of attention: error, what is read, time; on synthetic workloads or on the real queries, keys
+// and values of a language model.
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <fstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "evaluate.h"
+#include "figure.h"
+#include "generate/progress.h"
+#include "method.h"
+#include "model_problem.h"
+#include "report.h"
+#include "sweep.h"
+#include "synthetic_problem.h"
+#include "table.h"
+
+namespace compare {
+namespace {
+
+struct Arguments {
+  std::vector<std::string> estimators;
+  std::vector<double> percents = {2, 5, 10, 20, 50};
+  std::string workload = "spread=1.5,corr=0.3";
+  SyntheticSettings synthetic;
+  ModelSettings model;
+  Settings how;
+  std::size_t rounds = 9;
+  bool per_head = false;
+  bool sweep = false;
+  std::string csv, plot;
+};
+
+/// Fails before long work rather than after it.
+void empty_file(const std::string& path) {
+  if (!std::ofstream(path, std::ios::trunc)) throw std::runtime_error("cannot write " + path);
+}
+
+std::vector<Method> methods_of(const Arguments& arguments) {
+  if (arguments.estimators.empty()) return default_methods();
+  std::vector<Method> methods;
+  for (const std::string& spec : arguments.estimators) methods.emplace_back(spec);
+  return methods;
+}
+
+void print_head(const std::string& what, const Settings& how) {
+  std::printf("%s\n", what.c_str());
+  std::printf(
+      "B = key budget: the share of the visible positions, less fixed sinks and windows. Errors are relative l2 against\n"
+      "double precision, of each query head the rms over its queries and, for methods that draw, %zu seeds. The total\n"
+      "variation of a method that draws is that of one draw, not of its mean. Keys and values read are shares of the\n"
+      "visible rows; a method that scores reads every key. Seed %llu, selection %s, f32.\n\n",
+      how.seeds, static_cast<unsigned long long>(how.seed),
+      how.grouping == skim::Grouping::kPerHead ? "per head" : "per group");
+}
+
+void compare_once(const Problem& problem, const std::vector<Method>& methods, const std::vector<double>& shares,
+                  const Arguments& arguments) {
+  print_head(problem.name, arguments.how);
+  const std::vector<Run> runs = plan(methods, shares);
+  std::vector<Result> results;
+  {
+    engine::Progress progress("measuring errors, query", problem.asks());
+    const auto accuracies =
+        measure_accuracy(problem, runs, arguments.how, [&](std::size_t done) { progress.at(done); });
+    for (std::size_t r = 0; r < runs.size(); ++r) results.push_back({runs[r], accuracies[r], {}});
+  }
+  {
+    engine::Progress progress("measuring time, round", arguments.rounds);
+    const auto speeds =
+        measure_speed(problem, runs, arguments.how, arguments.rounds, [&](std::size_t done) { progress.at(done); });
+    for (std::size_t r = 0; r < runs.size(); ++r) results[r].speed = speeds[r];
+  }
+  print_results(results);
+  if (arguments.rounds > 0) {
+    std::printf(
+        "\nTime: of a query position and KV head, one thread, target %s, median of %zu rounds. Speed: dense time over\n"
+        "this time, dense and method in turn in every round, median of the ratios.\n",
+        target_name().c_str(), arguments.rounds);
+  }
+  if (!arguments.csv.empty()) write_csv(arguments.csv, problem, results);
+  if (!arguments.plot.empty()) plot_results(arguments.plot, problem, results);
+}
+
+void compare_workloads(const std::vector<Method>& methods, const std::vector<double>& shares,
+                       const Arguments& arguments) {
+  const std::vector<Run> runs = plan(methods, shares);
+  const auto points = run_sweep(arguments.synthetic, runs, arguments.how);
+  const std::string what = "Synthetic workloads: n " + std::to_string(arguments.synthetic.n) + ", d " +
+                           std::to_string(arguments.synthetic.d) + ", " +
+                           std::to_string(arguments.synthetic.kv_heads) + " independent KV heads";
+  print_head(what, arguments.how);
+  print_sweep(points, shares);
+  if (!arguments.csv.empty()) {
+    for (const SweepPoint& point : points) write_csv(arguments.csv, point.problem, point.results);
+  }
+  if (!arguments.plot.empty()) plot_sweep(arguments.plot, points, what);
+}
+
+int run(const Arguments& arguments) {
+  std::vector<double> shares;
+  for (const double percent : arguments.percents) shares.push_back(percent / 100);
+  const std::vector<Method> methods = methods_of(arguments);
+  if (!arguments.plot.empty()) plot::require_gnuplot(arguments.plot);
+  for (const std::string& path : {arguments.csv, arguments.plot}) {
+    if (!path.empty()) empty_file(path);
+  }
+  if (arguments.sweep) {
+    compare_workloads(methods, shares, arguments);
+  } else if (!arguments.model.model.empty()) {
+    compare_once(read_model_problem(arguments.model), methods, shares, arguments);
+  } else {
+    compare_once(make_synthetic_problem(arguments.synthetic), methods, shares, arguments);
+  }
+  for (const std::string& path : {arguments.csv, arguments.plot}) {
+    if (!path.empty()) std::printf("\nwrote %s\n", path.c_str());
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace compare
+
+int main(int argc, char** argv) {
+  using namespace compare;
+  Arguments a;
+  CLI::App app{"Compares methods of attention: error, total variation, what is read, time."};
+
+  app.add_option("--estimator", a.estimators,
+                 "a method in skim's text form, B for the key budget: 'topk(B/2)+priority(B/2)'; repeatable")
+      ->take_all()->expected(1);
+  app.add_option("--share", a.percents, "key budgets, percent of the visible positions")
+      ->delimiter(',')->check(CLI::Range(0.001, 100.0))->capture_default_str();
+  app.add_option("--seeds", a.how.seeds, "draws of a method that draws")->check(CLI::Range(1, 10000))
+      ->capture_default_str();
+  app.add_option("--seed", a.how.seed, "of the data and of the methods")->capture_default_str();
+  app.add_flag("--per-head", a.per_head, "every query head selects for itself (default: the group together)");
+  app.add_option("--rounds", a.rounds, "of timing; 0: none")->check(CLI::Range(0, 10000))->capture_default_str();
+  app.add_option("--csv", a.csv, "also write the table here");
+  app.add_option("--plot", a.plot, "draw a figure: FILE.svg or FILE.png (needs gnuplot)");
+
+  const char* kSynthetic = "Synthetic workload";
+  auto* workload = app.add_option("--workload", a.workload, "knobs, see bench/workload.h: spread=3,corr=1")
+                       ->group(kSynthetic)->capture_default_str();
+  auto* n = app.add_option("--n", a.synthetic.n, "positions")->check(CLI::Range(2, 1 << 22))->group(kSynthetic)
+                ->capture_default_str();
+  auto* d = app.add_option("--d", a.synthetic.d, "head size")->check(CLI::Range(1, 4096))->group(kSynthetic)
+                ->capture_default_str();
+  auto* heads = app.add_option("--heads", a.synthetic.kv_heads, "KV heads, independent of each other")
+                    ->check(CLI::Range(1, 1024))->group(kSynthetic)->capture_default_str();
+  auto* group = app.add_option("--group", a.synthetic.group, "query heads that share a KV head")
+                    ->check(CLI::Range(1, 64))->group(kSynthetic)->capture_default_str();
+  auto* sweep = app.add_flag("--sweep", a.sweep, "spread 0.5, 1.5, 3 x correlation 0, 0.3, 1: who wins where; no times")
+                    ->group(kSynthetic);
+
+  const char* kModel = "Real queries, keys and values";
+  auto* model = app.add_option("--model", a.model.model, "GGUF file, Llama architecture")
+                    ->check(CLI::ExistingFile)->group(kModel);
+  auto* text = app.add_option("--text", a.model.text, "what the model reads")->check(CLI::ExistingFile)->group(kModel);
+  app.add_option("--tokens", a.model.tokens, "the most of a text; 0: as many as the model was trained on")
+      ->needs(model)->group(kModel)->capture_default_str();
+  app.add_option("--first-query", a.model.first, "the first position that asks")->check(CLI::Range(1, 1 << 20))
+      ->needs(model)->group(kModel)->capture_default_str();
+  app.add_option("--queries", a.model.queries, "positions of a text that ask")->check(CLI::Range(1, 1 << 20))
+      ->needs(model)->group(kModel)->capture_default_str();
+  model->needs(text);
+  text->needs(model);
+  for (auto* option : {workload, n, d, heads, group}) model->excludes(option);
+  model->excludes(sweep);
+  CLI11_PARSE(app, argc, argv);
+
+  try {
+    a.synthetic.workload = skim_bench::parse_workload(a.workload);
+    a.synthetic.seed = a.how.seed;
+    if (a.per_head) a.how.grouping = skim::Grouping::kPerHead;
+    return run(a);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "compare: %s\n", error.what());
+    return 1;
+  }
+}

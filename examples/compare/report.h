@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// What people see: the table, the CSV file, the figure.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "evaluate.h"
+#include "problem.h"
+
+namespace compare {
+
+/// A run and what came out of it. Without an accuracy it was not possible.
+struct Result {
+  Run run;
+  std::optional<Accuracy> accuracy;
+  std::optional<Speed> speed;
+};
+
+/// A markdown table on stdout.
+void print_results(std::span<const Result> results);
+
+/// Adds to the file; the head only when it is empty.
+void write_csv(const std::filesystem::path& path, const Problem& problem, std::span<const Result> results);
+
+/// Error against what is read and, when timed, error against time.
+void plot_results(const std::filesystem::path& path, const Problem& problem, std::span<const Result> results);
+
+}  // namespace compare

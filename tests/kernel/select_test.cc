@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "skim/kernel/select-inl.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#include "skim/core/validate.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace {
+
+// ---- the k largest ----
+
+/// By a stable sort: descending values, so that ties stay in ascending order of rank.
+template <class Real>
+std::vector<std::size_t> sorted_ranks(const std::vector<Real>& x) {
+  std::vector<std::size_t> ranks(x.size());
+  std::iota(ranks.begin(), ranks.end(), std::size_t{0});
+  std::stable_sort(ranks.begin(), ranks.end(), [&](std::size_t a, std::size_t b) { return x[a] > x[b]; });
+  return ranks;
+}
+
+template <class Real>
+void expect_largest(const std::vector<Real>& x, const std::vector<std::size_t>& sorted, std::size_t k, Workspace& ws) {
+  const Largest<Real> top = largest(x.data(), x.size(), k, ws);
+  ASSERT_EQ(top.count, k);
+  std::vector<std::size_t> expected(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(k));
+  EXPECT_EQ(top.least_rank, expected.back());
+  EXPECT_EQ(top.least, x[expected.back()]);
+  std::sort(expected.begin(), expected.end());
+  ASSERT_TRUE(std::equal(expected.begin(), expected.end(), top.ranks)) << "k " << k << " of " << x.size();
+}
+
+template <class Real>
+class LargestOf : public ::testing::Test {
+ public:
+  using Numbers = std::vector<Real>;
+
+  /// Arrays of n values that a selection could get wrong.
+  static std::map<const char*, Numbers> arrays(std::size_t n) {
+    std::mt19937 random(static_cast<unsigned>(n));
+    std::normal_distribution<double> normal;
+    std::map<const char*, Numbers> all;
+    const auto make = [&](const char* name, const std::function<double(std::size_t)>& value) {
+      for (std::size_t i = 0; i < n; ++i) all[name].push_back(static_cast<Real>(value(i)));
+    };
+    const double infinity = std::numeric_limits<double>::infinity();
+    make("normal", [&](std::size_t) { return normal(random); });
+    make("heavy tailed", [&](std::size_t) { return std::exp(4 * normal(random)); });
+    make("all equal", [](std::size_t) { return -3.5; });
+    make("many ties", [&](std::size_t) { return std::round(2 * normal(random)); });
+    make("two values", [&](std::size_t) { return random() % 3 == 0 ? 1.0 : 0.0; });
+    make("ascending", [](std::size_t i) { return static_cast<double>(i); });
+    make("descending", [](std::size_t i) { return -static_cast<double>(i); });
+    make("mixed zeros", [&](std::size_t) { return random() % 2 == 0 ? 0.0 : -0.0; });
+    make("mostly masked", [&](std::size_t) { return random() % 10 != 0 ? -infinity : normal(random); });
+    make("all masked", [&](std::size_t) { return -infinity; });
+    make("some infinite", [&](std::size_t) { return random() % 50 == 0 ? infinity : normal(random); });
+    make("periodic", [&](std::size_t i) { return i % 4 == 0 ? 5.0 + 0.001 * normal(random) : 0.0; });
+    make("few huge", [&](std::size_t i) { return i % 4097 == 1234 ? 1e30 : 0.0; });
+    make("large at one end", [&](std::size_t i) { return i > n - n / 100 - 1 ? 10.0 : normal(random); });
+    return all;
+  }
+};
+using Reals = ::testing::Types<float, double>;
+TYPED_TEST_SUITE(LargestOf, Reals);
+
+TYPED_TEST(LargestOf, SmallArraysForEveryK) {
+  Workspace ws;
+  for (std::size_t n = 1; n <= 70; n = n < 20 ? n + 1 : n + 7) {
+    for (const auto& [name, x] : TestFixture::arrays(n)) {
+      const auto sorted = sorted_ranks(x);
+      for (std::size_t k = 1; k <= n; ++k) {
+        expect_largest(x, sorted, k, ws);
+        if (::testing::Test::HasFailure()) FAIL() << name;
+      }
+    }
+  }
+}
+
+// From 8192 values on a sample guesses a threshold first.
+TYPED_TEST(LargestOf, LargeArrays) {
+  Workspace ws;
+  for (const std::size_t n : {8191u, 8192u, 8193u, 10007u, 70001u}) {
+    for (const auto& [name, x] : TestFixture::arrays(n)) {
+      const auto sorted = sorted_ranks(x);
+      for (const std::size_t k : {std::size_t{1}, std::size_t{2}, std::size_t{64}, n / 100, n / 20, n / 2, n - 1, n}) {
+        expect_largest(x, sorted, k, ws);
+        if (::testing::Test::HasFailure()) FAIL() << name;
+      }
+    }
+  }
+}
+
+// 400 values are equal to the least one that is taken: the first of them count.
+TYPED_TEST(LargestOf, TiesAtTheCutGoToTheLowerRank) {
+  std::vector<TypeParam> x(20000, TypeParam{0});
+  for (std::size_t i = 0; i < 400; ++i) x[i * 50 + 7] = 1;
+  for (std::size_t i = 0; i < 100; ++i) x[i * 200 + 9] = 2;
+  Workspace ws;
+  const Largest<TypeParam> top = largest(x.data(), x.size(), 150, ws);
+  std::size_t ones = 0;
+  for (std::size_t j = 0; j < top.count; ++j) {
+    if (x[top.ranks[j]] != 1) continue;
+    EXPECT_EQ(top.ranks[j], ones * 50 + 7);
+    ++ones;
+  }
+  EXPECT_EQ(ones, 50u);
+  EXPECT_EQ(top.least_rank, 49u * 50 + 7);
+}
+
+// The guess is only about speed, and this is what it promises: seldom too few, never far too many.
+TYPED_TEST(LargestOf, GuessedThresholdKeepsLittleMoreThanK) {
+  std::mt19937 random(8);
+  std::normal_distribution<double> normal;
+  constexpr std::size_t kCount = 50000;
+  std::vector<TypeParam> x(kCount), sample(kCount), values(kCount);
+  std::vector<std::size_t> ranks(kCount);
+  int too_few = 0;
+  for (int trial = 0; trial < 40; ++trial) {
+    for (auto& value : x) value = static_cast<TypeParam>(normal(random));
+    for (const std::size_t k : {100u, 1000u, 5000u}) {
+      const TypeParam threshold = guess_threshold(x.data(), kCount, k, sample.data());
+      const std::size_t kept = keep_at_least(x.data(), kCount, threshold, ranks.data(), values.data());
+      too_few += kept < k ? 1 : 0;
+      EXPECT_LT(kept, 2 * k + 500) << k;
+    }
+  }
+  EXPECT_LE(too_few, 2);
+}
+
+TYPED_TEST(LargestOf, KeepAtLeastKeepsRanksInOrder) {
+  for (const std::size_t n : {0u, 1u, 3u, 16u, 63u, 64u, 65u, 200u}) {
+    std::vector<TypeParam> x(n), values(n);
+    std::vector<std::size_t> ranks(n);
+    for (std::size_t i = 0; i < n; ++i) x[i] = static_cast<TypeParam>(i * 37 % 11);
+    for (const double threshold : {-1.0, 0.0, 5.0, 10.0, 11.0}) {
+      std::vector<std::size_t> expected;
+      for (std::size_t i = 0; i < n; ++i) {
+        if (x[i] >= static_cast<TypeParam>(threshold)) expected.push_back(i);
+      }
+      const std::size_t kept = keep_at_least(x.data(), n, static_cast<TypeParam>(threshold), ranks.data(), values.data());
+      ASSERT_EQ(kept, expected.size()) << "n " << n << " threshold " << threshold;
+      for (std::size_t j = 0; j < kept; ++j) {
+        ASSERT_EQ(ranks[j], expected[j]);
+        ASSERT_EQ(values[j], x[expected[j]]);
+      }
+    }
+  }
+}
+
+// ---- what is selected already ----
+
+/// Some positions of [0, n) as a selection in order, and as marks.
+struct Marked {
+  Selection selection{};
+  std::vector<bool> taken{};
+
+  Marked(Position n, std::mt19937& random, double share) : taken(static_cast<std::size_t>(n)) {
+    std::bernoulli_distribution take(share), longer(0.7);
+    for (Position i = 0; i < n; ++i) {
+      if (!take(random)) continue;
+      if (random() % 2 == 0) {
+        selection.add(i);
+        taken[static_cast<std::size_t>(i)] = true;
+      } else {
+        Span span{i, i + 1};
+        while (span.last < n && longer(random)) ++span.last;
+        selection.add(span);
+        for (; i < span.last; ++i) taken[static_cast<std::size_t>(i)] = true;
+        --i;  // spans may touch, as sinks and a window do
+      }
+    }
+  }
+
+  /// Positions within `within` that are not taken.
+  std::vector<Position> left(Span within) const {
+    std::vector<Position> positions;
+    for (Position i = within.first; i < within.last; ++i) {
+      if (!taken[static_cast<std::size_t>(i)]) positions.push_back(i);
+    }
+    return positions;
+  }
+};
+
+std::vector<Position> positions_of(const Selection& s) {
+  std::vector<Position> all;
+  for (const Span span : s.spans()) {
+    for (Position i = span.first; i < span.last; ++i) all.push_back(i);
+  }
+  for (const Pick pick : s.picks()) all.push_back(pick.position);
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+TEST(Gaps, AreWhatIsLeftPositionByPosition) {
+  std::mt19937 random(1);
+  for (int trial = 0; trial < 3000; ++trial) {
+    const Position n = 1 + static_cast<Position>(random() % 40);
+    const Marked m(n, random, 0.05 * static_cast<double>(trial % 20));
+    const Position first = static_cast<Position>(random()) % (n + 1);
+    const Span within{first, first + static_cast<Position>(random()) % (n + 1 - first)};
+    std::vector<Position> found;
+    Position end = -1;
+    for_each_gap(m.selection, within, [&](Span gap) {
+      ASSERT_GT(gap.size(), 0);
+      ASSERT_GT(gap.first, end) << "gaps are maximal and ascending";
+      end = gap.last;
+      for (Position i = gap.first; i < gap.last; ++i) found.push_back(i);
+    });
+    ASSERT_EQ(found, m.left(within)) << trial;
+    ASSERT_EQ(count_gaps(m.selection, within), static_cast<Position>(found.size()));
+  }
+}
+
+TEST(Gaps, OfNothingIsEverything) {
+  int gaps = 0;
+  for_each_gap(Selection(), {3, 9}, [&](Span gap) {
+    EXPECT_EQ(gap, (Span{3, 9}));
+    ++gaps;
+  });
+  EXPECT_EQ(gaps, 1);
+  for_each_gap(Selection(), {9, 9}, [&](Span) { ++gaps; });
+  EXPECT_EQ(gaps, 1);
+}
+
+TEST(Gaps, AddingThemLeavesNothing) {
+  std::mt19937 random(2);
+  for (int trial = 0; trial < 1000; ++trial) {
+    Marked m(40, random, 0.2);
+    commit(m.selection);
+    const Span within{5, 37};
+    const auto expected_left = m.left(within);
+    const std::size_t before = positions_of(m.selection).size();
+    add_gaps(m.selection, within);
+    commit(m.selection);
+    ASSERT_EQ(count_gaps(m.selection, within), 0);
+    ASSERT_EQ(positions_of(m.selection).size(), before + expected_left.size());
+    ASSERT_NO_THROW(check_selection(m.selection, {0, 40}));
+  }
+}
+
+TEST(Ranks, BecomeThePositionsThatAreLeft) {
+  std::mt19937 random(3);
+  for (int trial = 0; trial < 2000; ++trial) {
+    Marked m(50, random, 0.15);
+    commit(m.selection);
+    const Span within{2, 45};
+    const auto left = m.left(within);
+    std::vector<std::size_t> ranks;
+    for (std::size_t r = 0; r < left.size(); ++r) {
+      if (random() % 3 == 0) ranks.push_back(r);
+    }
+    const std::size_t before = m.selection.picks().size();
+    add_ranks(m.selection, within, ranks.data(), ranks.size(), [](std::size_t j) { return 0.5 * static_cast<double>(j); });
+    ASSERT_EQ(m.selection.picks().size(), before + ranks.size());
+    for (std::size_t j = 0; j < ranks.size(); ++j) {
+      ASSERT_EQ(m.selection.picks()[before + j].position, left[ranks[j]]) << trial;
+      ASSERT_EQ(m.selection.picks()[before + j].log_weight, 0.5 * static_cast<double>(j));
+    }
+  }
+}
+
+// ---- one ascending list of all stages ----
+
+TEST(Commit, MergesTheRunsOfSeveralStages) {
+  std::mt19937 random(4);
+  for (int trial = 0; trial < 500; ++trial) {
+    std::vector<Position> order(60);
+    std::iota(order.begin(), order.end(), Position{0});
+    std::shuffle(order.begin(), order.end(), random);
+    Selection s;
+    std::size_t next = 0;
+    for (int stage = 0; stage < 4; ++stage) {
+      const std::size_t count = std::min<std::size_t>(random() % 15, order.size() - next);
+      std::vector<Position> own(order.begin() + static_cast<std::ptrdiff_t>(next),
+                                order.begin() + static_cast<std::ptrdiff_t>(next + count));
+      next += count;
+      std::sort(own.begin(), own.end());
+      for (const Position p : own) {
+        if (p % 3 == 0) s.add(Span{p, p + 1});
+        else s.add(p, static_cast<double>(p) / 8);
+      }
+      commit(s);
+      ASSERT_NO_THROW(check_selection(s, {0, 60})) << "after stage " << stage;
+    }
+    std::vector<Position> expected(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(next));
+    std::sort(expected.begin(), expected.end());
+    ASSERT_EQ(positions_of(s), expected);
+    for (const Pick pick : s.picks()) ASSERT_EQ(pick.log_weight, static_cast<double>(pick.position) / 8) << "weights travel along";
+  }
+}
+
+TEST(Commit, OfNothingNewChangesNothing) {
+  Selection s;
+  commit(s);
+  s.add(Span{3, 5});
+  s.add(9);
+  commit(s);
+  const Span* spans = s.spans().data();
+  commit(s);
+  EXPECT_EQ(s.spans().data(), spans);
+  ASSERT_EQ(s.spans().size(), 1u);
+  EXPECT_EQ(s.spans()[0], (Span{3, 5}));
+}
+
+}  // namespace
+}  // namespace skim::inline v0_1::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
