@@ -78,6 +78,9 @@ inline std::uint64_t seed_of(std::size_t kv_head) { return 20261122 + 1000 * kv_
 
 class AnyDataset {
  public:
+  AnyDataset() = default;
+  AnyDataset(const AnyDataset&) = delete;
+  AnyDataset& operator=(const AnyDataset&) = delete;
   virtual ~AnyDataset() = default;
 };
 

@@ -44,8 +44,10 @@ struct Patience {
 
 class Rounds {
  public:
+  using Prepare = std::function<void(const Contestant&)>;
+
   /// One round to warm up, then those that count. `prepare` comes before each call, outside of the clock.
-  Rounds(std::vector<Contestant> field, const std::function<void()>& prepare, const Patience& patience)
+  Rounds(std::vector<Contestant> field, const Prepare& prepare, const Patience& patience)
       : field_(std::move(field)), seconds_(field_.size()) {
     const auto start = Clock::now();
     for (std::size_t i = 0; i < field_.size(); ++i) time(i, prepare);
@@ -78,8 +80,8 @@ class Rounds {
 
   static double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-  double time(std::size_t i, const std::function<void()>& prepare) const {
-    if (prepare) prepare();
+  double time(std::size_t i, const Prepare& prepare) const {
+    prepare(field_[i]);
     const auto start = Clock::now();
     field_[i].run();
     const double seconds = since(start);

@@ -87,11 +87,11 @@ inline void add_lines(std::ostream& out, const Panel& panel, const std::vector<s
   std::ostringstream data;
   for (std::size_t i = 0; i < panel.lines.size(); ++i) {
     const Line& line = panel.lines[i];
-    const std::string look = style(panel.has_own_legend ? i : place(names, line.name)) + " ps 0.8 lw 1.8 dt " +
+    const std::string look = style(panel.has_own_legend ? i : place(names, line.name)) + " lw 1.8 dt " +
                              (line.is_dashed ? "2" : "1");
     const bool has_bars =
         std::any_of(line.points.begin(), line.points.end(), [](const Point& p) { return p.error > 0; });
-    out << (i ? ", " : "plot ") << "'-' with linespoints " << look << " title " << quoted(line.name);
+    out << (i ? ", " : "plot ") << "'-' with linespoints " << look << " ps 0.8 title " << quoted(line.name);
     if (has_bars) out << ", '-' with yerrorbars " << look << " ps 0 notitle";
     for (int copy = 0; copy <= (has_bars ? 1 : 0); ++copy) {
       for (const Point& p : line.points) {

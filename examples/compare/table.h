@@ -18,14 +18,14 @@ inline std::string plain_number(double x) {
   return text;
 }
 
-/// `x` with three significant digits, as people write it: 0.0123, 4.56, 78.9, 1230.
-inline std::string short_number(double x) {
+/// `x` with a few significant digits, as people write it: 0.0123, 4.56, 78.9, 1230.
+inline std::string short_number(double x, int digits = 3) {
   if (!std::isfinite(x)) return "-";
   char text[32];
-  std::snprintf(text, sizeof(text), "%.2e", x);
+  std::snprintf(text, sizeof(text), "%.*e", digits - 1, x);
   const int exponent = std::atoi(std::strchr(text, 'e') + 1);  // after rounding
   if (x == 0) return "0";
-  if (exponent >= -4 && exponent < 6) std::snprintf(text, sizeof(text), "%.*f", std::max(0, 2 - exponent), x);
+  if (exponent >= -4 && exponent < 6) std::snprintf(text, sizeof(text), "%.*f", std::max(0, digits - 1 - exponent), x);
   return text;
 }
 

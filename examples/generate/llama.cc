@@ -19,7 +19,7 @@ class Weights {
  public:
   explicit Weights(const Gguf& file) : file_(file) {}
 
-  /// Computes y = W x as W.row(r) . x: the file keeps each row together, and names columns first.
+  /// Row r gives output r of a product. The file keeps rows together and writes the shape columns first.
   Matrix matrix(const std::string& name, std::size_t rows, std::size_t columns) {
     const Tensor& tensor = get(name);
     if (tensor.rank != 2 || tensor.dims[0] != columns || tensor.dims[1] != rows) {
@@ -59,7 +59,7 @@ class Weights {
   std::set<std::string, std::less<>> used_;
 };
 
-/// A size from the metadata: `found`, or `fallback` when the key is optional and missing.
+/// A size from the metadata, at least 1. A key with a `fallback` may be missing.
 std::size_t positive(const Gguf& file, std::string_view key, std::optional<std::size_t> fallback = {}) {
   const auto found = fallback ? file.find_count(key) : file.count(key);
   if (found == 0) fail("gguf: key ", key, " is 0");

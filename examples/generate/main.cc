@@ -10,6 +10,7 @@
 #include <map>
 #include <random>
 #include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
@@ -94,6 +95,7 @@ void measure(const Model& model, const Arguments& arguments) {
   const std::string text{std::istreambuf_iterator<char>(in), {}};
   const auto documents = split_documents(text);
   if (documents.empty()) fail("no text in ", arguments.perplexity);
+  make_attention(model.llama.shape(), arguments.attention);  // a bad estimator is no half a table
 
   std::printf("%8s %9s %9s %9s %9s %9s %9s\n", "document", "tokens", "nll", "kl", "changed", "keys",
               "values");

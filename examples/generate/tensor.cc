@@ -66,8 +66,9 @@ std::optional<std::uint64_t> bytes_needed(const Tensor& tensor) {
 
 std::string shape_text(const Tensor& tensor) {
   std::string text;
-  for (std::size_t i = 0; i < tensor.rank; ++i)
+  for (std::size_t i = 0; i < tensor.rank; ++i) {
     text += (i ? " x " : "") + std::to_string(tensor.dims[i]);
+  }
   return text;
 }
 

@@ -28,12 +28,12 @@ double relative_error(const float* approximate, const std::vector<double>& exact
 
 }  // namespace
 
-std::vector<RowErrors> row_errors(const Layer& layer, std::span<const Rule> rules, std::span<const std::size_t> rows,
+std::vector<Errors> row_errors(const Layer& layer, std::span<const Rule> rules, std::span<const std::size_t> rows,
                                   bool is_causal) {
   const std::size_t d = layer.dim();
   const auto by_own = layer.kv(Values::kIndependent);
   const auto by_tokens = layer.kv(Values::kTokens);
-  std::vector<RowErrors> errors(rules.size(), RowErrors{});
+  std::vector<Errors> errors(rules.size(), Errors{});
   skim::Workspace ws;
   skim::State out(1, d);
   for (const std::size_t row : rows) {
@@ -58,7 +58,7 @@ std::vector<RowErrors> row_errors(const Layer& layer, std::span<const Rule> rule
       }
       for (const skim::Pick& pick : kept.picks()) add(pick.position);
 
-      RowErrors& e = errors[r];
+      Errors& e = errors[r];
       const double scale_up = 1 / mass - 1;  // what is kept is p / mass, what is dropped is 0
       e[kRowL2] += std::sqrt(std::max(0.0, sum_of_squares - squares) + squares * scale_up * scale_up);
       e[kVariation] += std::max(0.0, 1 - mass);
@@ -68,7 +68,7 @@ std::vector<RowErrors> row_errors(const Layer& layer, std::span<const Rule> rule
       e[kOutputTokens] += relative_error(out.out(), exact_tokens);
     }
   }
-  for (RowErrors& e : errors) {
+  for (Errors& e : errors) {
     for (double& x : e) x /= static_cast<double>(rows.size());
   }
   return errors;

@@ -22,7 +22,7 @@ Rule dynamic(std::string name, const skim::Budget& budget) {
   return rule;
 }
 
-std::string exponent_text(double c) { return c == 0.001 ? "1/1000" : table::short_number(c); }
+std::string exponent_text(double c) { return c == 0.001 ? "1/1000" : table::plain_number(c); }
 
 }  // namespace
 
@@ -36,7 +36,7 @@ std::vector<Rule> growth_rules(std::size_t k, skim::Position from) {
   rules.push_back({"sqrt n", [=](skim::Position n) { return rounded_up(std::sqrt(static_cast<double>(n)), n); }, 0.5});
   for (const double c : kExponents) {
     const auto budget = skim::power_matching_decode(static_cast<double>(k), from, c);
-    rules.push_back(dynamic(table::short_number(budget.amount()) + " n^" + exponent_text(c), budget));
+    rules.push_back(dynamic(table::short_number(budget.amount()) + " n^(" + exponent_text(c) + ")", budget));
   }
   return rules;
 }

@@ -2,113 +2,167 @@
 #include "spectral.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <random>
+#include <stdexcept>
 
-#include <Eigen/Core>
 #include <skim/skim.h>
 
 namespace nc {
 namespace {
 
-using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using Index = Eigen::Index;
+constexpr std::size_t kWidth = 16;          // one vector a rule, side by side
+using Block = std::array<float, kWidth>;    // coordinate i of each of them
+using Blocks = std::vector<Block>;
 
-/// The attention matrix: every row a softmax.
-Matrix attention_matrix(const Layer& layer, bool is_causal) {
-  const auto n = static_cast<Index>(layer.size()), d = static_cast<Index>(layer.dim());
-  const Eigen::Map<const Matrix> x(layer.tokens().data(), n, d), q(layer.queries().data(), n, d);
-  Matrix p = q * x.transpose();
-  for (Index i = 0; i < n; ++i) {
-    const Index visible = is_causal ? i + 1 : n;
-    auto row = p.row(i).head(visible);
-    row = (row.array() - row.maxCoeff()).exp();
-    row /= row.sum();
-    p.row(i).tail(n - visible).setZero();
-  }
-  return p;
+void add_multiple(Block& to, float factor, const Block& x) {
+  for (std::size_t c = 0; c < kWidth; ++c) to[c] += factor * x[c];
 }
 
-/// The same matrix with only the entries a rule keeps, each row made to add up to 1.
-struct Kept {
-  std::vector<std::size_t> begin{0};  // [n + 1]
-  std::vector<Index> columns;
-  std::vector<float> weights;
+/// The attention matrix by rows: row i has as many entries as it sees.
+class Matrix {
+ public:
+  Matrix(const Layer& layer, bool is_causal) {
+    const auto kv = layer.kv(Values::kTokens);
+    skim::Workspace ws;
+    for (std::size_t i = 0; i < layer.size(); ++i) {
+      ws.logits = nullptr;
+      const float* s = skim::logits(layer.query(i, is_causal).resolved(kv.size()), kv, ws).data;
+      std::vector<float> row(s, s + (is_causal ? i + 1 : layer.size()));
+      const float largest = *std::max_element(row.begin(), row.end());
+      double sum = 0;
+      for (float& x : row) sum += x = std::exp(x - largest);
+      for (float& x : row) x = static_cast<float>(x / sum);
+      rows_.push_back(std::move(row));
+    }
+  }
 
-  Kept(const Layer& layer, const Matrix& p, const Rule& rule, bool is_causal) {
+  const std::vector<float>& row(std::size_t i) const { return rows_[i]; }
+
+  /// out -= P v
+  void subtract(const Blocks& v, Blocks& out) const {
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+      Block sum{};
+      for (std::size_t j = 0; j < rows_[i].size(); ++j) add_multiple(sum, rows_[i][j], v[j]);
+      add_multiple(out[i], -1, sum);
+    }
+  }
+
+  /// out -= P^T u
+  void subtract_transposed(const Blocks& u, Blocks& out) const {
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+      for (std::size_t j = 0; j < rows_[i].size(); ++j) add_multiple(out[j], -rows_[i][j], u[i]);
+    }
+  }
+
+ private:
+  std::vector<std::vector<float>> rows_;
+};
+
+/// The same matrix with only the entries a rule keeps, each row made to add up to 1.
+class KeptMatrix {
+ public:
+  KeptMatrix(const Layer& layer, const Matrix& p, const Rule& rule, bool is_causal) {
     const auto kv = layer.kv(Values::kTokens);
     for (std::size_t i = 0; i < layer.size(); ++i) {
-      const std::size_t k = rule.keys(static_cast<skim::Position>(is_causal ? i + 1 : layer.size()));
+      const std::size_t k = rule.keys(static_cast<skim::Position>(p.row(i).size()));
       const skim::Selection kept = skim::select(skim::TopK{k}, layer.query(i, is_causal), kv);
-      for (const skim::Span span : kept.spans()) {
-        for (skim::Position at = span.first; at < span.last; ++at) columns.push_back(at);
-      }
-      for (const skim::Pick& pick : kept.picks()) columns.push_back(pick.position);
+      const std::size_t begin = entries_.size();
       double mass = 0;
-      for (std::size_t at = begin.back(); at < columns.size(); ++at) mass += p(static_cast<Index>(i), columns[at]);
-      for (std::size_t at = begin.back(); at < columns.size(); ++at) {
-        weights.push_back(static_cast<float>(p(static_cast<Index>(i), columns[at]) / mass));
+      const auto add = [&](skim::Position at) {
+        const auto column = static_cast<std::size_t>(at);
+        entries_.push_back({column, p.row(i)[column]});
+        mass += p.row(i)[column];
+      };
+      for (const skim::Span span : kept.spans()) {
+        for (skim::Position at = span.first; at < span.last; ++at) add(at);
       }
-      begin.push_back(columns.size());
+      for (const skim::Pick& pick : kept.picks()) add(pick.position);
+      for (std::size_t e = begin; e < entries_.size(); ++e) {
+        entries_[e].weight = static_cast<float>(entries_[e].weight / mass);
+      }
+      ends_.push_back(entries_.size());
     }
   }
 
-  /// out += A v
-  template <class In, class Out>
-  void multiply(const In& v, Out&& out) const {
-    for (Index i = 0; i < out.size(); ++i) {
-      float sum = 0;
-      for (std::size_t at = begin[static_cast<std::size_t>(i)]; at < begin[static_cast<std::size_t>(i) + 1]; ++at) {
-        sum += weights[at] * v[columns[at]];
-      }
-      out[i] += sum;
+  /// out += P^ v, in vector `c` of the blocks
+  void add(const Blocks& v, Blocks& out, std::size_t c) const {
+    for_each([&](std::size_t row, const Entry& e) { out[row][c] += e.weight * v[e.column][c]; });
+  }
+
+  /// out += P^^T u, in vector `c` of the blocks
+  void add_transposed(const Blocks& u, Blocks& out, std::size_t c) const {
+    for_each([&](std::size_t row, const Entry& e) { out[e.column][c] += e.weight * u[row][c]; });
+  }
+
+ private:
+  struct Entry {
+    std::size_t column = 0;
+    float weight = 0;
+  };
+
+  template <class Visit>
+  void for_each(const Visit& visit) const {
+    std::size_t e = 0;
+    for (std::size_t row = 0; row < ends_.size(); ++row) {
+      for (; e < ends_[row]; ++e) visit(row, entries_[e]);
     }
   }
 
-  /// out += A^T u
-  template <class In, class Out>
-  void multiply_transposed(const In& u, Out&& out) const {
-    for (Index i = 0; i < u.size(); ++i) {
-      for (std::size_t at = begin[static_cast<std::size_t>(i)]; at < begin[static_cast<std::size_t>(i) + 1]; ++at) {
-        out[columns[at]] += weights[at] * u[i];
-      }
-    }
-  }
+  std::vector<Entry> entries_;
+  std::vector<std::size_t> ends_;  // [n]
 };
+
+/// Makes every vector one of length 1 and returns the lengths they had.
+std::array<double, kWidth> normalize(Blocks& v) {
+  std::array<double, kWidth> lengths{};
+  for (const Block& b : v) {
+    for (std::size_t c = 0; c < kWidth; ++c) lengths[c] += static_cast<double>(b[c]) * b[c];
+  }
+  for (double& x : lengths) x = std::sqrt(x);
+  for (Block& b : v) {
+    for (std::size_t c = 0; c < kWidth; ++c) {
+      if (lengths[c] > 0) b[c] = static_cast<float>(b[c] / lengths[c]);
+    }
+  }
+  return lengths;
+}
 
 }  // namespace
 
 std::vector<double> spectral_errors(const Layer& layer, std::span<const Rule> rules, bool is_causal) {
   constexpr int kSteps = 200;
   constexpr double kTolerance = 1e-4;
-  const Matrix p = attention_matrix(layer, is_causal);
-  std::vector<Kept> kept;
+  if (rules.size() > kWidth) throw std::logic_error("spectral_errors: too many rules");
+  const Matrix p(layer, is_causal);
+  std::vector<KeptMatrix> kept;
   for (const Rule& rule : rules) kept.emplace_back(layer, p, rule, is_causal);
 
-  // One column a rule: the dense matrix is read once for all of them.
-  const auto n = static_cast<Index>(layer.size()), count = static_cast<Index>(rules.size());
-  Eigen::MatrixXf v(n, count), u(n, count);
+  // All rules at once: the dense matrix, which is large, is read for all of them together.
+  Blocks v(layer.size());
   std::mt19937_64 random(1);
-  for (Index i = 0; i < n; ++i) v.row(i).setConstant(static_cast<float>(random() >> 40) - 0x1p23f);
-  v.colwise().normalize();
+  for (Block& b : v) b.fill(static_cast<float>(random() >> 40) - 0x1p23f);
+  normalize(v);
 
   std::vector<double> largest(rules.size(), 0);
   for (int step = 0; step < kSteps; ++step) {
-    u.noalias() = p * -v;
-    for (Index r = 0; r < count; ++r) kept[static_cast<std::size_t>(r)].multiply(v.col(r), u.col(r));
-    v.noalias() = p.transpose() * -u;
+    Blocks u(layer.size(), Block{}), next(layer.size(), Block{});
+    p.subtract(v, u);
+    for (std::size_t r = 0; r < kept.size(); ++r) kept[r].add(v, u, r);
+    p.subtract_transposed(u, next);
+    for (std::size_t r = 0; r < kept.size(); ++r) kept[r].add_transposed(u, next, r);
+    const auto lengths = normalize(next);  // of E^T E v for a v of length 1
+    v = std::move(next);
     bool is_settled = true;
-    for (Index r = 0; r < count; ++r) {
-      const auto at = static_cast<std::size_t>(r);
-      kept[at].multiply_transposed(u.col(r), v.col(r));
-      const double before = largest[at];
-      largest[at] = std::sqrt(static_cast<double>(v.col(r).norm()));  // |E^T E v| for a v of norm 1
-      if (v.col(r).norm() > 0) v.col(r).normalize();
-      is_settled = is_settled && std::abs(largest[at] - before) <= kTolerance * largest[at];
+    for (std::size_t r = 0; r < rules.size(); ++r) {
+      const double before = largest[r];
+      largest[r] = std::sqrt(lengths[r]);
+      is_settled = is_settled && std::abs(largest[r] - before) <= kTolerance * largest[r];
     }
     if (is_settled) break;
   }
-  for (double& x : largest) x /= static_cast<double>(n);
+  for (double& x : largest) x /= static_cast<double>(layer.size());
   return largest;
 }
 

@@ -25,7 +25,7 @@ inline Estimate estimate(const std::vector<double>& samples) {
 }
 
 inline std::string text_of(const Estimate& e) {
-  return table::short_number(e.mean) + " ± " + table::short_number(e.half_width);
+  return table::short_number(e.mean) + " ± " + table::short_number(e.half_width, 2);
 }
 
 /// The slope of ln y against ln x by least squares: the exponent of a power law.

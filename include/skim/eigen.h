@@ -25,6 +25,9 @@ Rows<const float> rows_of(const Eigen::MatrixBase<Derived>& m) {
                 "skim::RowMatrix, or Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>");
   static_assert(std::is_same_v<typename Derived::Scalar, float>, "skim: Eigen matrices must be of float");
   const auto& x = m.derived();
+  if (x.innerStride() != 1 && x.cols() > 1) {  // a row of a column-major matrix passes for row-major
+    fail("skim::attend: inner stride of an Eigen matrix is ", x.innerStride(), " but must be 1");
+  }
   return {x.data(), static_cast<std::size_t>(x.rows()), static_cast<std::size_t>(x.cols()), x.outerStride()};
 }
 

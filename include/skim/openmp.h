@@ -6,6 +6,7 @@
 #include <omp.h>
 
 #include <cstddef>
+#include <cstdint>
 
 #include "skim/core/executor.h"
 

@@ -92,6 +92,8 @@ TEST(Generate, SaysWhatIsWrongAndFails) {
   expect_error("--model " + folder.write("cut.gguf", whole.substr(0, whole.size() / 2)), "gguf: ");
   expect_error("--model " + folder.write("empty.gguf", ""), "gguf: magic");
   expect_error("--model " + model + " --estimator 'topk(4)+tpok(3)'", "tpok");
+  expect_error("--model " + model + " --estimator 'dense()' --perplexity " + folder.write("text", "a"),
+               "dense()");
   expect_error("--model " + model + " --temperature -1", "--temperature");
   expect_error("--model " + model + " --temperature nan", "--temperature");
   expect_error("--model " + model + " --kv f8", "--kv");

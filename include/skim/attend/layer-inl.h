@@ -14,6 +14,7 @@
 #include "skim/attend/attend-inl.h"
 #include "skim/attend/layer.h"
 #include "skim/attend/options.h"
+#include "skim/kernel/prefill-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace skim::inline v0_1::HWY_NAMESPACE {
@@ -52,6 +53,11 @@ void run_tasks(const Executor& executor, std::size_t tasks, const Task& task) {
 #endif
 }
 
+/// Some rows of one sequence against one KV head: what one thread takes at a time.
+struct RowRange {
+  std::size_t sequence, begin, end, kv_head;
+};
+
 /// A layer call taken apart: one unit is one row of one sequence against one KV head.
 template <class Real, class Kv>
 class Layer {
@@ -60,20 +66,53 @@ class Layer {
       : query_(query), kv_(kv), state_(state) {}
 
   std::size_t units() const { return query_.rows.rows * kv_.kv_heads; }
+  std::size_t kv_heads() const { return kv_.kv_heads; }
+  std::size_t sequences() const { return kv_.sequences(); }
   std::size_t group() const { return query_.rows.heads / kv_.kv_heads; }
 
   struct Unit {
     BasicQuery<Real> query;
     BasicStateView<Real> state;
-    const Kv* kv;
+    const Kv* kv = nullptr;
   };
+
+  /// Rows of a sequence: [begin, end).
+  RowRange rows_of(std::size_t sequence) const {
+    if (!query_.row_begin.empty()) return {sequence, query_.row_begin[sequence], query_.row_begin[sequence + 1], 0};
+    const std::size_t each = query_.rows.rows / kv_.sequences();
+    return {sequence, sequence * each, (sequence + 1) * each, 0};
+  }
+
+  /// Whether some sequence has enough rows for matrix products to win over rows one by one.
+  bool has_many_rows() const {
+    for (std::size_t s = 0; s < sequences(); ++s) {
+      const RowRange rows = rows_of(s);
+      if (rows.end - rows.begin >= 4) return true;
+    }
+    return false;
+  }
+
+  /// Cuts all rows into ranges of about kRowsAtOnce query rows. Returns how many.
+  std::size_t cut_rows(RowRange* ranges) const {
+    constexpr std::size_t kRowsAtOnce = 256;  // so many share each block of keys and values that is widened
+    const std::size_t step = std::max<std::size_t>(1, kRowsAtOnce / group());
+    std::size_t count = 0;
+    for (std::size_t s = 0; s < sequences(); ++s) {
+      const RowRange all = rows_of(s);
+      for (std::size_t r = all.begin; r < all.end; r += step) {
+        for (std::size_t h = 0; h < kv_heads(); ++h) ranges[count++] = {s, r, std::min(r + step, all.end), h};
+      }
+    }
+    return count;
+  }
 
   /// `lse`: [g] scratch for a caller who does not want it.
   Unit unit(std::size_t i, Real* lse) const {
     const std::size_t row = i / kv_.kv_heads;
     const std::size_t kv_head = i % kv_.kv_heads;
     const std::size_t first_head = kv_head * group();
-    const auto [sequence, begin, end] = sequence_of(row);
+    const std::size_t sequence = sequence_of(row);
+    const std::size_t end = rows_of(sequence).end;
     const Kv& kv = kv_.heads[sequence * kv_.kv_heads + kv_head];
 
     BasicQuery<Real> q;
@@ -156,17 +195,10 @@ class Layer {
   }
 
  private:
-  struct SequenceRows {
-    std::size_t sequence, begin, end;
-  };
-
-  SequenceRows sequence_of(std::size_t row) const {
-    if (query_.row_begin.empty()) {
-      const std::size_t each = query_.rows.rows / kv_.sequences();
-      return {row / each, row / each * each, (row / each + 1) * each};
-    }
+  std::size_t sequence_of(std::size_t row) const {
+    if (query_.row_begin.empty()) return row / (query_.rows.rows / kv_.sequences());
     const auto next = std::upper_bound(query_.row_begin.begin(), query_.row_begin.end(), row);
-    return {static_cast<std::size_t>(next - query_.row_begin.begin()) - 1, *(next - 1), *next};
+    return static_cast<std::size_t>(next - query_.row_begin.begin()) - 1;
   }
 
   /// The memory of [rows, heads, cols] as rows: of the axis with the larger stride, each as long as all of the
@@ -221,6 +253,43 @@ void accumulate_split(const BasicQuery<Real>& q, const Kv& kv, const Selection& 
   merge_sinks(q, state);
 }
 
+/// Whether an estimator is plain dense attention, which has a faster kernel for many rows.
+template <class E>
+bool is_dense(const E&) {
+  return std::is_same_v<E, Dense>;
+}
+template <class E>
+bool is_dense(const Stack<E>& e) {
+  return is_dense(std::get<0>(e.stages));
+}
+inline bool is_dense(const StageList& e) {
+  return e.stages.size() == 1 && std::holds_alternative<Dense>(e.stages[0]);
+}
+
+/// Dense attention of a range of rows by matrix products.
+template <class Real, class Kv>
+void prefill(const Layer<Real, Kv>& layer, const RowRange& range, Workspace& ws) {
+  const std::size_t group = layer.group();
+  const std::size_t count = (range.end - range.begin) * group;
+  auto* rows = ws.get<PrefillRow<Real>>(Workspace::kPrefillRows, count);
+  Real* lse = ws.get<Real>(Workspace::kUnwantedLse, count);
+  typename Layer<Real, Kv>::Unit unit{};
+  for (std::size_t r = range.begin, i = 0; r < range.end; ++r) {
+    unit = layer.unit(r * layer.kv_heads() + range.kv_head, lse + (r - range.begin) * group);
+    unit.query = unit.query.resolved(unit.kv->size());
+    const auto& q = unit.query;
+    for (std::size_t h = 0; h < group; ++h, ++i) {
+      rows[i] = {q.rows.row(h), unit.state.out.row(h), &unit.state.lse_of(h), q.visible, q.position,
+                 q.logit.alibi_slopes ? q.logit.alibi_slopes[h] : 0.0f};
+    }
+  }
+  Prefill<Real, Kv>(*unit.kv, unit.query.logit, rows, count, ws).run();
+  for (std::size_t r = range.begin; r < range.end; ++r) {
+    const auto done = layer.unit(r * layer.kv_heads() + range.kv_head, lse + (r - range.begin) * group);
+    merge_sinks(done.query, done.state);
+  }
+}
+
 /// Attention of a whole layer: every query head, row and sequence over the positions `estimator` selects.
 /// Query head h reads KV head h / (q_heads / kv_heads). Every row of state.out is overwritten.
 /// Equal inputs and streams give equal bits on any number of threads, in any batch order (with
@@ -247,6 +316,14 @@ void attend(const E& estimator, const BasicLayerQuery<Real>& query, const LayerK
   }
   if (layer.units() == 0) return;
 
+  if (is_dense(estimator) && layer.has_many_rows()) {
+    auto* ranges = workspaces[0].template get<RowRange>(Workspace::kRowRanges, layer.units());
+    const std::size_t count = layer.cut_rows(ranges);
+    run_tasks(options.executor, count, [&](std::size_t i, std::size_t worker) {
+      prefill(layer, ranges[count - 1 - i], workspaces[worker]);  // causal: the last rows take longest
+    });
+    return;
+  }
   const auto unit_of = [&](std::size_t i, Workspace& ws) {
     return layer.unit(i, ws.template get<Real>(Workspace::kUnwantedLse, layer.group()));
   };

@@ -25,6 +25,10 @@ class Workspace {
     kChosen,       // ranks a sampler has chosen
     kWeights,      // log weights of these, or a histogram
     kAccumulator,  // running and chunk-local numerators
+    kRowRanges,    // how a layer's rows are cut
+    kPanels,       // panels of a prefill
+    kPrefill,      // their rows, and one block of keys and values
+    kPrefillRows,  // the rows they are made of
     kUnwantedLse,  // lse for a caller who does not want it
     kUser,         // for a user's own estimator
     kSlots

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstddef>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -225,7 +226,11 @@ inline std::string number_text(double x) {
 }
 
 inline std::string budget_text(const Budget& b) {
-  if (b.kind() == Budget::Kind::kFixed) return std::to_string(static_cast<Position>(b.amount()));
+  if (b.kind() == Budget::Kind::kFixed) {
+    // The largest positions have become 2^63 in the budget's double, which is no position.
+    const bool fits = b.amount() < 0x1p63;
+    return std::to_string(fits ? static_cast<Position>(b.amount()) : std::numeric_limits<Position>::max());
+  }
   const bool is_power = b.kind() == Budget::Kind::kPower;
   std::string text = (is_power ? "power(" : "fraction(") + number_text(b.amount());
   if (is_power) text += "," + number_text(b.exponent());

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+// Dense attention of many query rows: matrix products instead of rows one by one.
+//
+// Queries lie across the lanes. A panel of query rows is transposed once; keys and values are then broadcast, a
+// value at a time, against whole panels. So logits arrive as [key, query], the softmax is vertical (no sum over
+// lanes anywhere), keys and values need no packing, and what one query gets does not depend on its
+// neighbours. Masks are two bounds for each query, looked at only in the blocks they cut.
+#if defined(SKIM_KERNEL_PREFILL_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SKIM_KERNEL_PREFILL_INL_H_
+#undef SKIM_KERNEL_PREFILL_INL_H_
+#else
+#define SKIM_KERNEL_PREFILL_INL_H_
+#endif
+
+#include <cmath>
+
+#include "skim/core/query.h"
+#include "skim/core/state.h"
+#include "skim/core/workspace.h"
+#include "skim/kernel/accumulate-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace {
+
+/// Query rows in a panel: two vectors.
+template <class Real>
+constexpr std::size_t kPanel = 2 * kLanes<Real>;
+
+/// Keys in a block, aligned to absolute positions. A block's part is summed on its own.
+constexpr std::size_t kPrefillBlock = 128;
+
+/// Rows of the register tile: 24 accumulators where there are 32 registers, else 12.
+constexpr int kTileRows = 6 * kTile;
+
+/// store(r, low, high) for R rows of C, C[r, panel] = sum_k A[r, k] B[k, panel]. A steps by `row` and `step`.
+template <int R, class Real, class Store>
+HWY_INLINE void panel_tile(const Real* HWY_RESTRICT a, std::size_t row, std::size_t step, const Real* HWY_RESTRICT b,
+                           std::size_t depth, const Store& store) {
+  const Tag<Real> tag;
+  Vec<Real> low[R], high[R];
+  HWY_UNROLL(12) for (int r = 0; r < R; ++r) low[r] = high[r] = hn::Zero(tag);
+  for (std::size_t k = 0; k < depth; ++k) {
+    const auto b0 = hn::Load(tag, b + k * kPanel<Real>);
+    const auto b1 = hn::Load(tag, b + k * kPanel<Real> + kLanes<Real>);
+    HWY_UNROLL(12) for (int r = 0; r < R; ++r) {
+      const auto x = hn::Set(tag, a[static_cast<std::size_t>(r) * row + k * step]);
+      low[r] = hn::MulAdd(x, b0, low[r]);
+      high[r] = hn::MulAdd(x, b1, high[r]);
+    }
+  }
+  HWY_UNROLL(12) for (int r = 0; r < R; ++r) store(static_cast<std::size_t>(r), low[r], high[r]);
+}
+
+/// The same for any number of rows.
+template <class Real, class Store>
+HWY_INLINE void panel_product(const Real* a, std::size_t rows, std::size_t row, std::size_t step, const Real* b,
+                              std::size_t depth, const Store& store) {
+  std::size_t r = 0;
+  const auto from = [&store](std::size_t first) {
+    return [&store, first](std::size_t i, Vec<Real> low, Vec<Real> high) HWY_ATTR { store(first + i, low, high); };
+  };
+  for (; r + kTileRows <= rows; r += kTileRows) panel_tile<kTileRows>(a + r * row, row, step, b, depth, from(r));
+  for (; r + 2 * kTile <= rows; r += 2 * kTile) panel_tile<2 * kTile>(a + r * row, row, step, b, depth, from(r));
+  for (; r < rows; ++r) panel_tile<1>(a + r * row, row, step, b, depth, from(r));
+}
+
+/// One query row of a prefill: where it is read and written, and what it sees.
+template <class Real>
+struct PrefillRow {
+  const Real* query = nullptr;  // [d]
+  Real* out = nullptr;          // [d_v]
+  Real* lse = nullptr;
+  Span visible{};
+  Position position = 0;
+  float alibi_slope = 0;
+};
+
+/// Dense attention of `count` query rows that share one KV head. Rows near each other in the list should see
+/// nearly the same keys. `rule` has its scale set; slopes come with the rows.
+template <class Real, class Kv>
+class Prefill {
+ public:
+  Prefill(const Kv& kv, const LogitRule& rule, const PrefillRow<Real>* rows, std::size_t count, Workspace& ws)
+      : kv_(kv), rule_(rule), d_(kv.key_dim()), d_v_(kv.value_dim()), panel_count_((count + kP - 1) / kP) {
+    panels_ = ws.get<Panel>(Workspace::kPanels, panel_count_);
+    const std::size_t of_panel = (d_ + d_v_ + 2) * kP;
+    const std::size_t k_block = kPrefillBlock * round_up(d_, kStep<Real>);
+    const std::size_t v_block = kPrefillBlock * round_up(d_v_, kStep<Real>);
+    Real* memory = ws.get<Real>(Workspace::kPrefill, panel_count_ * of_panel + k_block + v_block + kPrefillBlock * kP);
+    keys_ = memory + panel_count_ * of_panel;
+    values_ = keys_ + k_block;
+    weights_ = values_ + v_block;
+    for (std::size_t p = 0; p < panel_count_; ++p) {
+      panels_[p] = begin(rows + p * kP, std::min(kP, count - p * kP), memory + p * of_panel);
+      all_ = join(all_, panels_[p].seen);
+    }
+  }
+
+  void run() {
+    constexpr auto kB = static_cast<Position>(kPrefillBlock);
+    for (Position b = all_.first / kB; b * kB < all_.last; ++b) {
+      const Span block = intersect({b * kB, (b + 1) * kB}, all_);
+      load(block);
+      for (std::size_t p = 0; p < panel_count_; ++p) {
+        const Span seen = intersect(block, panels_[p].seen);
+        if (seen.size() > 0) attend(panels_[p], block.first, seen);
+      }
+    }
+    for (std::size_t p = 0; p < panel_count_; ++p) finish(panels_[p]);
+  }
+
+ private:
+  static constexpr std::size_t kP = kPanel<Real>;
+  static constexpr std::size_t kN = kLanes<Real>;
+
+  /// Up to kP query rows; the arrays are [.., kP]. Lanes beyond `count` see nothing.
+  struct Panel {
+    const PrefillRow<Real>* rows;
+    std::size_t count;
+    Span seen;    // what any of its rows sees
+    Span common;  // what all of them see
+    Real* query;  // [d]
+    Real* numerator;  // [d_v]
+    Real* max;
+    Real* sum;
+  };
+
+  /// The smallest span that holds both; an empty one counts for nothing.
+  static Span join(Span a, Span b) {
+    if (a.size() == 0) return b;
+    if (b.size() == 0) return a;
+    return {std::min(a.first, b.first), std::max(a.last, b.last)};
+  }
+
+  Panel begin(const PrefillRow<Real>* rows, std::size_t count, Real* memory) const {
+    Panel p{rows, count, {}, kEverything, memory, memory + d_ * kP, nullptr, nullptr};
+    p.max = p.numerator + d_v_ * kP;
+    p.sum = p.max + kP;
+    std::memset(p.numerator, 0, d_v_ * kP * sizeof(Real));
+    for (std::size_t i = 0; i < kP; ++i) {
+      p.max[i] = -kInfinity<Real>;
+      p.sum[i] = 0;
+      for (std::size_t c = 0; c < d_; ++c) p.query[c * kP + i] = i < count ? rows[i].query[c] : Real{0};
+      if (i < count) p.seen = join(p.seen, rows[i].visible);
+      p.common = intersect(p.common, i < count ? rows[i].visible : kEverything);
+    }
+    return p;
+  }
+
+  /// Keys and values of a block as Real, row after row.
+  void load(Span block) {
+    values_finite_ = true;
+    for (Position at = block.first; at < block.last; at += static_cast<Position>(kBlock)) {
+      Block<Kv> b;
+      fill_run(kv_, at, std::min(kBlock, static_cast<std::size_t>(block.last - at)), b);
+      const auto first = static_cast<std::size_t>(at - block.first);
+      for (std::size_t t = 0; t < b.count; ++t) {
+        widen(b.keys[t], d_, keys_ + (first + t) * d_);
+        values_finite_ = widen(b.values[t], d_v_, values_ + (first + t) * d_v_) && values_finite_;
+      }
+    }
+  }
+
+  /// Returns whether every value is finite.
+  template <class T>
+  static bool widen(const T* from, std::size_t cols, Real* to) {
+    const Tag<Real> tag;
+    auto zeros = hn::Zero(tag);  // x - x is 0 for a finite x, NaN otherwise
+    std::size_t c = 0;
+    for (; c + kStep<Real> <= cols; c += kStep<Real>) {
+      Vec<Real> a, b;
+      Storage<T, Real>::load(from + c, a, b);
+      zeros = hn::Add(zeros, hn::Add(hn::Sub(a, a), hn::Sub(b, b)));
+      Storage<T, Real>::join(a, b, to + c);
+    }
+    if (c < cols) {
+      Vec<Real> a, b;
+      load_tail<Real>(from + c, cols - c, a, b);
+      zeros = hn::Add(zeros, hn::Add(hn::Sub(a, a), hn::Sub(b, b)));
+      Real padded[kStep<Real>];
+      Storage<T, Real>::join(a, b, padded);
+      std::memcpy(to + c, padded, (cols - c) * sizeof(Real));
+    }
+    return hn::AllTrue(tag, hn::Eq(zeros, hn::Zero(tag)));
+  }
+
+  /// One panel over the part of the loaded block that it sees.
+  void attend(const Panel& p, Position block_first, Span seen) {
+    const auto skip = static_cast<std::size_t>(seen.first - block_first);
+    const auto keys = static_cast<std::size_t>(seen.size());
+    const Tag<Real> tag;
+    panel_product(keys_ + skip * d_, keys, d_, 1, p.query, d_,
+                  [this, &tag](std::size_t key, Vec<Real> low, Vec<Real> high) HWY_ATTR {
+                    hn::Store(low, tag, weights_ + key * kP);
+                    hn::Store(high, tag, weights_ + key * kP + kN);
+                  });
+    const bool cut = p.count < kP || p.common.first > seen.first || p.common.last < seen.last;
+    Real first[kP], last[kP];  // bounds of each lane, in keys of this part
+    if (cut) {
+      for (std::size_t i = 0; i < kP; ++i) {
+        const Span v = i < p.count ? intersect(p.rows[i].visible, seen) : Span{};
+        first[i] = static_cast<Real>(v.size() == 0 ? 0 : v.first - seen.first);
+        last[i] = static_cast<Real>(v.size() == 0 ? 0 : v.last - seen.first);
+      }
+    }
+    Vec<Real> rescale[2];
+    for (std::size_t half = 0; half < 2; ++half) {
+      const std::size_t lane = half * kN;
+      rescale[half] = soften(p, lane, seen.first, keys, cut ? first + lane : nullptr, cut ? last + lane : nullptr);
+    }
+    if (cut && !values_finite_) return weigh_guarded(p, skip, keys, rescale, first, last);
+    panel_product(values_ + skip * d_v_, d_v_, 1, d_v_, weights_, keys,
+                  [&](std::size_t c, Vec<Real> low, Vec<Real> high) HWY_ATTR {
+                    Real* to = p.numerator + c * kP;
+                    hn::Store(hn::MulAdd(hn::Load(tag, to), rescale[0], low), tag, to);
+                    hn::Store(hn::MulAdd(hn::Load(tag, to + kN), rescale[1], high), tag, to + kN);
+                  });
+  }
+
+  /// Products become weights relative to the new maxima, for one vector of queries. first, last: the keys each
+  /// sees, or null when it sees all. Returns what everything before must be multiplied by.
+  Vec<Real> soften(const Panel& p, std::size_t lane, Position first_key, std::size_t keys, const Real* first,
+                   const Real* last) {
+    const Tag<Real> tag;
+    const auto least = hn::Set(tag, -kInfinity<Real>);
+    const auto scale = hn::Set(tag, static_cast<Real>(*rule_.scale));
+    const auto cap = hn::Set(tag, static_cast<Real>(rule_.soft_cap));
+    Real slope[kN], position[kN];
+    bool alibi = false;
+    for (std::size_t i = 0; i < kN; ++i) {
+      const bool here = lane + i < p.count;
+      slope[i] = here ? static_cast<Real>(p.rows[lane + i].alibi_slope) : Real{0};
+      position[i] = here ? static_cast<Real>(p.rows[lane + i].position - first_key) : Real{0};
+      alibi = alibi || slope[i] != 0;
+    }
+    auto max = hn::Load(tag, p.max + lane);
+    const auto before = max;
+    for (std::size_t j = 0; j < keys; ++j) {
+      auto s = hn::Mul(hn::Load(tag, weights_ + j * kP + lane), scale);
+      if (rule_.soft_cap > 0) s = hn::Mul(cap, hn::Tanh(tag, hn::Div(s, cap)));
+      const auto at = hn::Set(tag, static_cast<Real>(j));
+      if (alibi) s = hn::NegMulAdd(hn::LoadU(tag, slope), hn::Abs(hn::Sub(hn::LoadU(tag, position), at)), s);
+      if (first != nullptr) {
+        const auto seen = hn::And(hn::Ge(at, hn::LoadU(tag, first)), hn::Lt(at, hn::LoadU(tag, last)));
+        s = hn::IfThenElse(seen, s, least);
+      }
+      hn::Store(s, tag, weights_ + j * kP + lane);
+      max = hn::Max(s, max);
+    }
+    // -inf - -inf must not become NaN: a lane that has seen nothing is shifted by 0.
+    const auto shift = hn::IfThenZeroElse(hn::Eq(max, least), max);
+    const auto one = hn::Set(tag, Real{1});
+    const auto weight = [&](Vec<Real> s) HWY_ATTR {
+      return hn::IfThenElse(hn::Eq(s, shift), one, exp_nonpositive(hn::Sub(s, shift)));
+    };
+    auto sum = hn::Zero(tag);
+    for (std::size_t j = 0; j < keys; ++j) {
+      const auto w = weight(hn::Load(tag, weights_ + j * kP + lane));
+      hn::Store(w, tag, weights_ + j * kP + lane);
+      sum = hn::Add(sum, w);
+    }
+    const auto rescale = weight(before);
+    hn::Store(max, tag, p.max + lane);
+    hn::Store(hn::MulAdd(hn::Load(tag, p.sum + lane), rescale, sum), tag, p.sum + lane);
+    return rescale;
+  }
+
+  /// Where a bound cuts a block that holds an infinity or NaN: what a query does not see must not reach it, and
+  /// 0 * NaN would.
+  void weigh_guarded(const Panel& p, std::size_t skip, std::size_t keys, const Vec<Real> (&rescale)[2],
+                     const Real* first, const Real* last) {
+    const Tag<Real> tag;
+    for (std::size_t half = 0; half < 2; ++half) {
+      const std::size_t lane = half * kN;
+      for (std::size_t c = 0; c < d_v_; ++c) {
+        auto part = hn::Zero(tag);
+        for (std::size_t j = 0; j < keys; ++j) {
+          const auto at = hn::Set(tag, static_cast<Real>(j));
+          const auto seen = hn::And(hn::Ge(at, hn::LoadU(tag, first + lane)), hn::Lt(at, hn::LoadU(tag, last + lane)));
+          const auto sum = hn::MulAdd(hn::Set(tag, values_[(skip + j) * d_v_ + c]),
+                                      hn::Load(tag, weights_ + j * kP + lane), part);
+          part = hn::IfThenElse(seen, sum, part);
+        }
+        Real* to = p.numerator + c * kP + lane;
+        hn::Store(hn::MulAdd(hn::Load(tag, to), rescale[half], part), tag, to);
+      }
+    }
+  }
+
+  void finish(const Panel& p) const {
+    for (std::size_t i = 0; i < p.count; ++i) {
+      Real sum = p.sum[i];
+      if (p.max[i] == kInfinity<Real> && sum != 1) sum = std::numeric_limits<Real>::quiet_NaN();
+      const Real factor = sum == 0 ? Real{0} : Real{1} / sum;
+      for (std::size_t c = 0; c < d_v_; ++c) p.rows[i].out[c] = p.numerator[c * kP + i] * factor;
+      *p.rows[i].lse = sum == 0 ? -kInfinity<Real> : p.max[i] + std::log(sum);
+    }
+  }
+
+  const Kv& kv_;
+  const LogitRule& rule_;
+  std::size_t d_, d_v_;
+  std::size_t panel_count_;
+  Panel* panels_;
+  Span all_{};
+  Real* keys_;     // [block, d]
+  Real* values_;   // [block, d_v]
+  Real* weights_;  // [block, kP]: logits, then weights
+  bool values_finite_ = true;
+};
+
+}  // namespace
+}  // namespace skim::inline v0_1::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // SKIM_KERNEL_PREFILL_INL_H_
