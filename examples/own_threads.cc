@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The library starts no threads: it borrows yours. An executor over std::thread, and the same bits on any
-// number of them.
+// The library starts no threads: it borrows yours. An executor over a pool of your own, and the same bits
+// on any number of threads.
 #include <skim/skim.h>
 
 #include <atomic>
@@ -10,23 +10,33 @@
 #include <thread>
 #include <vector>
 
-/// Runs task(arg, i, worker) once for each i < tasks. An engine would wake its own pool here; `pool` is a
-/// pointer for it to find that again, and needs none with threads that are started on the spot.
-skim::Executor my_threads(std::size_t threads) {
-  static constexpr auto run = [](void* pool, std::size_t tasks, skim::Executor::Task task, void* arg) {
+/// The pool of your engine. This one starts its threads on the spot; yours would wake them.
+struct MyPool {
+  std::size_t threads;
+
+  /// Calls job(i, worker) once for each i < jobs. No two threads are the same worker.
+  template <class Job>
+  void run(std::size_t jobs, const Job& job) {
     std::atomic<std::size_t> next{0};
-    const auto work = [&](std::size_t worker) {  // no two threads have the same number
-      for (std::size_t i = next++; i < tasks; i = next++) task(arg, i, worker);
+    const auto work = [&](std::size_t worker) {
+      for (std::size_t i = next++; i < jobs; i = next++) job(i, worker);
     };
     std::vector<std::thread> helpers;
-    for (std::size_t worker = 1; worker < *static_cast<std::size_t*>(pool); ++worker) {
-      helpers.emplace_back(work, worker);
-    }
+    for (std::size_t worker = 1; worker < threads; ++worker) helpers.emplace_back(work, worker);
     work(0);  // this thread is one of them
     for (std::thread& helper : helpers) helper.join();
-  };
-  static std::size_t counts[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
-  return {threads, run, &counts[threads]};
+  }
+};
+
+/// All that skim needs to know of it.
+skim::Executor executor_of(MyPool& pool) {
+  return {.threads = pool.threads,
+          .run =
+              [](void* mine, std::size_t tasks, skim::Executor::Task task, void* arg) {
+                static_cast<MyPool*>(mine)->run(
+                    tasks, [&](std::size_t i, std::size_t worker) { task(arg, i, worker); });
+              },
+          .pool = &pool};
 }
 
 int main() {
@@ -39,13 +49,15 @@ int main() {
     for (float& x : *numbers) x = normal(random);
   }
   std::vector<skim::ContiguousKv<float>> heads;
-  for (std::size_t h = 0; h < kv_heads; ++h) heads.push_back({{&k[h * n * d], n, d}, {&v[h * n * d], n, d}});
+  for (std::size_t h = 0; h < kv_heads; ++h)
+    heads.push_back({{&k[h * n * d], n, d}, {&v[h * n * d], n, d}});
 
   skim::LayerQuery query;
   query.rows = {q.data(), 1, q_heads, d};
   const auto attend = [&](const skim::Executor& executor) {
     std::vector<float> out(q_heads * d);
-    const auto estimator = skim::stack(skim::Sinks{4}, skim::Window{64}, skim::TopK{128}, skim::PriorityTail{128});
+    const auto estimator =
+        skim::stack(skim::Sinks{4}, skim::Window{64}, skim::TopK{128}, skim::PriorityTail{128});
     skim::attend(estimator, query, skim::LayerKv<skim::ContiguousKv<float>>{heads, kv_heads},
                  skim::LayerState{{out.data(), 1, q_heads, d}}, {.executor = executor});
     return out;
@@ -53,7 +65,8 @@ int main() {
 
   const std::vector<float> serial = attend({});
   for (const std::size_t threads : {1u, 2u, 3u, 7u}) {
-    const std::vector<float> out = attend(my_threads(threads));
+    MyPool pool{threads};
+    const std::vector<float> out = attend(executor_of(pool));
     const bool same = std::memcmp(out.data(), serial.data(), out.size() * sizeof(float)) == 0;
     std::printf("%zu threads: %s\n", threads, same ? "the bits of the serial call" : "DIFFERENT BITS");
     if (!same) return 1;

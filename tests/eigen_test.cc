@@ -29,9 +29,11 @@ bool same_bits(const RowMatrix& a, const RowMatrix& b) {
 
 /// Row by row through the call on views: row r of m is at position n - m + r.
 template <class E>
-RowMatrix by_views(const E& estimator, const RowMatrix& q, const RowMatrix& k, const RowMatrix& v, skim::Query how = {}) {
+RowMatrix by_views(const E& estimator, const RowMatrix& q, const RowMatrix& k, const RowMatrix& v,
+                   skim::Query how = {}) {
   const auto rows = [](const RowMatrix& m) {
-    return skim::Rows<const float>{m.data(), static_cast<std::size_t>(m.rows()), static_cast<std::size_t>(m.cols())};
+    return skim::Rows<const float>{m.data(), static_cast<std::size_t>(m.rows()),
+                                   static_cast<std::size_t>(m.cols())};
   };
   const skim::ContiguousKv<float> kv{rows(k), rows(v)};
   RowMatrix out(q.rows(), v.cols());
@@ -45,20 +47,24 @@ RowMatrix by_views(const E& estimator, const RowMatrix& q, const RowMatrix& k, c
   return out;
 }
 
-const auto kStack = skim::stack(skim::Sinks{2}, skim::Window{8}, skim::TopK{skim::power(1.0, 0.5)}, skim::PriorityTail{16});
+const auto kStack = skim::stack(skim::Sinks{2}, skim::Window{8}, skim::TopK{skim::power(1.0, 0.5)},
+                                skim::PriorityTail{16});
 
 TEST(Eigen, IsTheCallOnViews) {
   for (const Eigen::Index m : {1, 3, 20}) {
-    const RowMatrix q = random_matrix(m, 24, 1), k = random_matrix(150, 24, 2), v = random_matrix(150, 10, 3);
+    const RowMatrix q = random_matrix(m, 24, 1), k = random_matrix(150, 24, 2),
+                    v = random_matrix(150, 10, 3);
     EXPECT_TRUE(same_bits(skim::attend(skim::Dense{}, q, k, v), by_views(skim::Dense{}, q, k, v)));
     EXPECT_TRUE(same_bits(skim::attend(skim::TopK{9}, q, k, v), by_views(skim::TopK{9}, q, k, v)));
     EXPECT_TRUE(same_bits(skim::attend(kStack, q, k, v), by_views(kStack, q, k, v)));
-    EXPECT_TRUE(same_bits(skim::attend(skim::parse(to_text(kStack)), q, k, v), by_views(kStack, q, k, v)));
+    EXPECT_TRUE(
+        same_bits(skim::attend(skim::parse(to_text(kStack)), q, k, v), by_views(kStack, q, k, v)));
   }
 }
 
 TEST(Eigen, HowIsPassedOn) {
-  const RowMatrix q = random_matrix(5, 16, 1), k = random_matrix(60, 16, 2), v = random_matrix(60, 7, 3);
+  const RowMatrix q = random_matrix(5, 16, 1), k = random_matrix(60, 16, 2),
+                  v = random_matrix(60, 7, 3);
   const float slope = 0.125f, sink = 1.5f;
   const RowMatrix plain = skim::attend(kStack, q, k, v);
   skim::Query how;
@@ -85,21 +91,27 @@ TEST(Eigen, HowIsPassedOn) {
 // Parts of a larger matrix are taken where they are: the rows keep the stride of the whole.
 TEST(Eigen, BlocksAndMaps) {
   const RowMatrix all = random_matrix(80, 64, 4);
-  const RowMatrix q = all.block(0, 0, 4, 16), k = all.block(8, 16, 60, 16), v = all.block(8, 32, 60, 20);
+  const RowMatrix q = all.block(0, 0, 4, 16), k = all.block(8, 16, 60, 16),
+                  v = all.block(8, 32, 60, 20);
   const RowMatrix expected = by_views(kStack, q, k, v);
-  EXPECT_TRUE(same_bits(skim::attend(kStack, all.block(0, 0, 4, 16), all.block(8, 16, 60, 16), all.block(8, 32, 60, 20)), expected));
-  const Eigen::Map<const RowMatrix> q_map(q.data(), 4, 16), k_map(k.data(), 60, 16), v_map(v.data(), 60, 20);
+  EXPECT_TRUE(same_bits(
+      skim::attend(kStack, all.block(0, 0, 4, 16), all.block(8, 16, 60, 16), all.block(8, 32, 60, 20)),
+      expected));
+  const Eigen::Map<const RowMatrix> q_map(q.data(), 4, 16), k_map(k.data(), 60, 16),
+      v_map(v.data(), 60, 20);
   EXPECT_TRUE(same_bits(skim::attend(kStack, q_map, k_map, v_map), expected));
   const Eigen::Ref<const RowMatrix> k_ref = all.block(8, 16, 60, 16);
   EXPECT_TRUE(same_bits(skim::attend(kStack, q, k_ref, v), expected));
-  EXPECT_TRUE(same_bits(skim::attend(kStack, q.row(3), k, v), by_views(kStack, RowMatrix(q.row(3)), k, v)));
+  EXPECT_TRUE(
+      same_bits(skim::attend(kStack, q.row(3), k, v), by_views(kStack, RowMatrix(q.row(3)), k, v)));
 }
 
 // The transpose of a column-major [d, n] matrix has its rows in one piece.
 TEST(Eigen, TransposeOfColumnMajor) {
   const RowMatrix q = random_matrix(2, 8, 1), k = random_matrix(30, 8, 2), v = random_matrix(30, 6, 3);
   const Eigen::MatrixXf k_columns = k.transpose(), v_columns = v.transpose();
-  EXPECT_TRUE(same_bits(skim::attend(kStack, q, k_columns.transpose(), v_columns.transpose()), by_views(kStack, q, k, v)));
+  EXPECT_TRUE(same_bits(skim::attend(kStack, q, k_columns.transpose(), v_columns.transpose()),
+                        by_views(kStack, q, k, v)));
 }
 
 // A row of a column-major matrix is row-major to Eigen, but its numbers are far apart: refused, never wrong.
@@ -109,15 +121,18 @@ TEST(Eigen, RowsWithGapsBetweenNumbersAreRefused) {
   expect_error([&] { skim::attend(skim::Dense{}, columns.row(3), k, v); }, {"inner stride", "10", "1"});
   const Eigen::Map<const RowMatrix, 0, Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>> spread(
       k.data(), 15, 4, Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>(16, 2));
-  expect_error([&] { skim::attend(skim::Dense{}, k.leftCols(4), spread, v.topRows(15)); }, {"inner stride", "2"});
+  expect_error([&] { skim::attend(skim::Dense{}, k.leftCols(4), spread, v.topRows(15)); },
+               {"inner stride", "2"});
 }
 
 TEST(Eigen, MismatchedShapesThrowWithBothNumbers) {
-  const RowMatrix q = random_matrix(3, 64, 1), k = random_matrix(20, 128, 2), v = random_matrix(20, 16, 3);
+  const RowMatrix q = random_matrix(3, 64, 1), k = random_matrix(20, 128, 2),
+                  v = random_matrix(20, 16, 3);
   expect_error([&] { skim::attend(skim::Dense{}, q, k, v); }, {"64", "128"});
   expect_error([&] { skim::attend(skim::Dense{}, q, k.leftCols(64), v.topRows(19)); }, {"20", "19"});
   expect_error([&] { skim::attend(skim::TopK{skim::fraction(1.5)}, q, k.leftCols(64), v); }, {"1.5"});
-  expect_error([&] { skim::attend(skim::Dense{}, RowMatrix(3, 0), RowMatrix(20, 0), v); }, {"0 columns", "1"});
+  expect_error([&] { skim::attend(skim::Dense{}, RowMatrix(3, 0), RowMatrix(20, 0), v); },
+               {"0 columns", "1"});
 }
 
 TEST(Eigen, NothingInNothingOut) {
@@ -125,7 +140,8 @@ TEST(Eigen, NothingInNothingOut) {
   const RowMatrix none = skim::attend(skim::Dense{}, RowMatrix(0, 8), k, v);
   EXPECT_EQ(none.rows(), 0);
   EXPECT_EQ(none.cols(), 5);
-  const RowMatrix zeros = skim::attend(skim::Dense{}, random_matrix(2, 8, 1), RowMatrix(0, 8), RowMatrix(0, 5));
+  const RowMatrix zeros =
+      skim::attend(skim::Dense{}, random_matrix(2, 8, 1), RowMatrix(0, 8), RowMatrix(0, 5));
   EXPECT_TRUE(same_bits(zeros, RowMatrix::Zero(2, 5)));
 }
 

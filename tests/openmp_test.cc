@@ -16,18 +16,21 @@ namespace {
 using namespace skim::test;
 
 /// Three sequences; few units and many, short and of several chunks.
-const std::vector<std::vector<Sequence>> kBatches = {{{1, 9000}}, {{1, 50}, {3, 700}, {1, 9000}}, {{4, 4200}}};
+const std::vector<std::vector<Sequence>> kBatches = {
+    {{1, 9000}}, {{1, 50}, {3, 700}, {1, 9000}}, {{4, 4200}}};
 
 TEST(OpenMp, BitsAreThoseOfTheSerialCall) {
   for (const auto& batch : kBatches) {
     const LayerProblem<skim::BF16> p({.q_heads = 4, .kv_heads = 2, .d = 24, .d_v = 16}, batch, 1);
-    for (const char* text : {"dense", "topk(64)", "sinks(4)+window(600)+topk(20)+priority(64)", "uniform(fraction(0.5))"}) {
+    for (const char* text : {"dense", "topk(64)", "sinks(4)+window(600)+topk(20)+priority(64)",
+                             "uniform(fraction(0.5))"}) {
       const skim::StageList estimator = skim::parse(text);
       LayerOutput serial(p);
       skim::attend(estimator, p.query(), p.kv(), serial.state());
       for (const int threads : {1, 2, 3, 7}) {
         LayerOutput parallel(p);
-        skim::attend(estimator, p.query(), p.kv(), parallel.state(), {.executor = skim::openmp(threads)});
+        skim::attend(estimator, p.query(), p.kv(), parallel.state(),
+                     {.executor = skim::openmp(threads)});
         EXPECT_TRUE(parallel.all_written()) << text << ", " << threads << " threads";
         EXPECT_TRUE(same_bits(parallel, serial)) << text << ", " << threads << " threads";
       }
@@ -59,7 +62,8 @@ TEST(OpenMp, EveryTaskOnceOnAWorkerOfItsOwn) {
         },
         &notes);
     for (const auto& runs : notes.runs) EXPECT_EQ(runs.load(), 1);
-    EXPECT_EQ(notes.clashes.load(), 0) << "two tasks on one worker, or a worker beyond the number of threads";
+    EXPECT_EQ(notes.clashes.load(), 0)
+        << "two tasks on one worker, or a worker beyond the number of threads";
   }
 }
 
@@ -71,7 +75,9 @@ TEST(OpenMp, AsManyThreadsAsOpenMpWouldUse) {
 TEST(OpenMp, NothingToDo) {
   const skim::Executor executor = skim::openmp(3);
   bool ran = false;
-  executor.run(executor.pool, 0, [](void* arg, std::size_t, std::size_t) { *static_cast<bool*>(arg) = true; }, &ran);
+  executor.run(
+      executor.pool, 0, [](void* arg, std::size_t, std::size_t) { *static_cast<bool*>(arg) = true; },
+      &ran);
   EXPECT_FALSE(ran);
 }
 

@@ -32,7 +32,7 @@ struct Panel {
   std::string y_title;
   std::string settings;  // gnuplot commands
   std::vector<Line> lines;
-  bool has_own_legend = false;  // inside; its lines are then not in the legend of the figure
+  bool has_own_legend = false;  // right below it; its lines are then not in the legend of the figure
 };
 
 struct Figure {
@@ -83,24 +83,32 @@ inline std::size_t place(const std::vector<std::string>& names, const std::strin
   return static_cast<std::size_t>(std::find(names.begin(), names.end(), name) - names.begin());
 }
 
+/// Adds what is not there yet.
+inline void add_names(const Panel& panel, std::vector<std::string>& names) {
+  for (const Line& line : panel.lines) {
+    if (place(names, line.name) == names.size()) names.push_back(line.name);
+  }
+}
+
 inline void add_lines(std::ostream& out, const Panel& panel, const std::vector<std::string>& names) {
   std::ostringstream data;
+  std::vector<std::string> titled;
   for (std::size_t i = 0; i < panel.lines.size(); ++i) {
     const Line& line = panel.lines[i];
     const std::string look = style(panel.has_own_legend ? i : place(names, line.name)) + " lw 1.8 dt " +
                              (line.is_dashed ? "2" : "1");
     const bool has_bars =
         std::any_of(line.points.begin(), line.points.end(), [](const Point& p) { return p.error > 0; });
-    out << (i ? ", " : "plot ") << "'-' with linespoints " << look << " ps 0.8 title " << quoted(line.name);
-    if (has_bars) out << ", '-' with yerrorbars " << look << " ps 0 notitle";
-    for (int copy = 0; copy <= (has_bars ? 1 : 0); ++copy) {
-      for (const Point& p : line.points) {
-        data << p.x << ' ' << p.y;
-        if (copy == 1) data << ' ' << p.error;
-        data << '\n';
-      }
-      data << "e\n";
+    out << (i ? ", " : "plot ") << "'-' with " << (has_bars ? "yerrorlines " : "linespoints ")
+        << style(place(names, line.name)) << " ps 0.8 lw 1.8 dt "
+        << (line.is_dashed ? "2" : "1") << " title " << quoted(place(titled, line.name) == titled.size() ? line.name : "");
+    titled.push_back(line.name);
+    for (const Point& p : line.points) {
+      data << p.x << ' ' << p.y;
+      if (has_bars) data << ' ' << p.error;
+      data << '\n';
     }
+    data << "e\n";
   }
   out << '\n' << data.str();
 }
@@ -111,15 +119,12 @@ inline void add_lines(std::ostream& out, const Panel& panel, const std::vector<s
 inline void draw(const std::filesystem::path& path, const Figure& figure) {
   std::vector<std::string> names;
   for (const Panel& panel : figure.panels) {
-    for (const Line& line : panel.lines) {
-      if (panel.has_own_legend) continue;
-      if (detail::place(names, line.name) == names.size()) names.push_back(line.name);
-    }
+    if (!panel.has_own_legend) detail::add_names(panel, names);
   }
   const std::size_t rows = (figure.panels.size() + figure.columns - 1) / figure.columns;
   const std::size_t legend_rows = (names.size() + figure.columns - 1) / figure.columns;
   const int width = static_cast<int>(figure.columns) * figure.panel_width;
-  const int title_height = 40, legend_height = names.empty() ? 0 : 30 + 22 * static_cast<int>(legend_rows);
+  const int title_height = 40, legend_height = names.empty() ? 0 : 40 + 24 * static_cast<int>(legend_rows);
   const int height = title_height + static_cast<int>(rows) * figure.panel_height + legend_height;
 
   std::ostringstream out;
@@ -139,10 +144,12 @@ inline void draw(const std::filesystem::path& path, const Figure& figure) {
                 title_height + static_cast<double>(i / figure.columns) * figure.panel_height, figure.panel_width,
                 figure.panel_height);
     out << "set grid lt 1 lc rgb '#DDDDDD'\nset format '%g'\n"
-        << (panel.has_own_legend ? "set key\n" : "unset key\n") << "set title " << detail::quoted(panel.title)
+        << (panel.has_own_legend ? "set key below horizontal Left reverse samplen 2\n" : "unset key\n") << "set title " << detail::quoted(panel.title)
         << "\nset xlabel " << detail::quoted(panel.x_title) << "\nset ylabel " << detail::quoted(panel.y_title) << '\n'
         << panel.settings << '\n';
-    detail::add_lines(out, panel, names);
+    std::vector<std::string> own;
+    if (panel.has_own_legend) detail::add_names(panel, own);
+    detail::add_lines(out, panel, panel.has_own_legend ? own : names);
     out << "unset label 1\nunset arrow\nunset logscale\nset xrange [*:*]\nset yrange [*:*]\nset xtics auto\n";
   }
   if (!names.empty()) {  // the legend: a panel whose lines are out of sight

@@ -234,10 +234,10 @@ void plot_findings(const std::filesystem::path& path, const Plan& plan, const Fi
   plot::Figure figure{.title = "Synthetic: top-k attention on Gaussian X, logits X W X^T, R = " + plain_number(plan.r) +
                                ", d = " + std::to_string(plan.d) + "; bars: 95 % confidence",
                       .columns = 3, .panel_width = 430, .panel_height = 360, .panels = {}};
-  const std::string log_x = "set logscale x 2\nset logscale y\n";
+  const std::string log_x = "set logscale x 2\nset logscale y";
   for (std::size_t metric = 0; metric < kMetrics; ++metric) {
     plot::Panel panel{.title = std::string(kMetricNames[metric]) + ", full rows", .x_title = "n", .y_title = "error",
-                      .settings = log_x, .lines = {}};
+                      .settings = metric == kVariation ? "set logscale x 2\nset yrange [0.6:1]" : log_x, .lines = {}};
     for (const Curve& curve : findings.growth) {
       plot::Line line{curve.rule.name, {}};
       for (std::size_t at = 0; at < plan.lengths.size(); ++at) {
@@ -249,13 +249,12 @@ void plot_findings(const std::filesystem::path& path, const Plan& plan, const Fi
     }
     if (!panel.lines.empty()) figure.panels.push_back(std::move(panel));
   }
-  plot::Panel effective{.title = "share of weights that are at most eps", .x_title = "n", .y_title = "|S_eps| / n",
-                        .settings = "set logscale x 2\nset yrange [0:1.05]\nset key right center samplen 2",
+  plot::Panel effective{.title = "weights <= eps; eps 1e-4, dashed 1/n", .x_title = "n", .y_title = "|S_eps| / n",
+                        .settings = "set logscale x 4\nset yrange [0:1.05]",
                         .lines = {}, .has_own_legend = true};
   for (const auto& findings_line : findings.effective) {
     if (findings_line.epsilon == 1e-3) continue;  // three curves a spread would be too many
-    plot::Line line{"R " + plain_number(findings_line.r) + ", eps " + threshold_text(findings_line.epsilon), {},
-                    findings_line.epsilon == 0};
+    plot::Line line{"R = " + plain_number(findings_line.r), {}, findings_line.epsilon == 0};
     for (std::size_t at = 0; at < findings_line.samples.size(); ++at) {
       const Estimate e = estimate(findings_line.samples[at]);
       line.points.push_back({static_cast<double>(plan.effective_lengths[at]), e.mean, e.half_width});
@@ -264,10 +263,10 @@ void plot_findings(const std::filesystem::path& path, const Plan& plan, const Fi
   }
   figure.panels.push_back(std::move(effective));
   for (const Metric metric : {kRowL2, kVariation, kOutputTokens}) {
-    plot::Panel panel{.title = std::string(kMetricNames[metric]) + ", causal pass, same cost", .x_title = "n",
-                      .y_title = "change against constant k, percent",
+    plot::Panel panel{.title = std::string(kMetricNames[metric]) + ", same cost", .x_title = "n",
+                      .y_title = "change against constant k, %",
                       .settings = "set logscale x 2\nset arrow from graph 0,first 0 to graph 1,first 0 nohead lc rgb "
-                                  "'#999999' lw 2\nset key left top samplen 2",
+                                  "'#999999' lw 2",
                       .lines = {}, .has_own_legend = true};
     for (const Curve& curve : findings.equal_cost) {
       if (curve.rule.name.find("same cost") == std::string::npos) continue;

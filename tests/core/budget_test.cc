@@ -37,7 +37,8 @@ TEST(Budget, PercentagesOfRoundNumbersAreExact) {
   ASSERT_GT(0.07 * 100, 7.0) << "the trap this test is about";
   for (int percent = 0; percent <= 100; ++percent) {
     for (Position hundreds = 1; hundreds <= 2000; hundreds += 7) {
-      ASSERT_EQ(fraction(percent / 100.0).count(100 * hundreds), static_cast<std::size_t>(percent * hundreds))
+      ASSERT_EQ(fraction(percent / 100.0).count(100 * hundreds),
+                static_cast<std::size_t>(percent * hundreds))
           << percent << " % of " << 100 * hundreds;
     }
   }
@@ -48,7 +49,8 @@ TEST(Budget, FractionRoundsUp) {
   for (Position n = 1; n <= 3000; n += 13) {
     for (Position p = 0; p <= 1000; ++p) {
       const Position expected = (n * p + 999) / 1000;
-      ASSERT_EQ(fraction(static_cast<double>(p) / 1000).count(n), static_cast<std::size_t>(expected)) << n << " " << p;
+      ASSERT_EQ(fraction(static_cast<double>(p) / 1000).count(n), static_cast<std::size_t>(expected))
+          << n << " " << p;
     }
   }
   EXPECT_EQ(fraction(1e-9).count(10), 1u) << "a share above 0 is at least one key";
@@ -92,7 +94,8 @@ TEST(Budget, MatchingDecodeSelectsKAtN) {
       for (const double exponent : {0.0, 0.001, 0.25, 0.5, 0.75, 1.0}) {
         const Budget b = skim::power_matching_decode(static_cast<double>(k), n, exponent);
         ASSERT_EQ(b.exponent(), exponent);
-        ASSERT_EQ(b.count(n), static_cast<std::size_t>(k)) << "n " << n << " k " << k << " C " << exponent;
+        ASSERT_EQ(b.count(n), static_cast<std::size_t>(k))
+            << "n " << n << " k " << k << " C " << exponent;
       }
     }
   }
@@ -148,7 +151,8 @@ TEST(Budget, RejectsWhatMakesNoSense) {
   expect_error([&] { power(1.0, 1.25).validate("Tail"); }, {"1.25", "between 0 and 1"});
   expect_error([&] { power(1.0, -0.5).validate("Tail"); }, {"-0.5", "between 0 and 1"});
   expect_error([&] { power(1.0, nan).validate("Tail"); }, {"nan"});
-  for (const Budget& fine : {Budget(0), fraction(0.0), fraction(1.0), power(0.0, 0.0), power(3.5, 1.0)}) {
+  for (const Budget& fine :
+       {Budget(0), fraction(0.0), fraction(1.0), power(0.0, 0.0), power(3.5, 1.0)}) {
     EXPECT_NO_THROW(fine.validate("TopK"));
   }
 }

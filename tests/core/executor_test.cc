@@ -55,8 +55,10 @@ struct Layer {
   std::vector<float> attend(const E& estimator, const skim::Executor& executor) const {
     const std::size_t rows = query.rows.rows;
     std::vector<float> result(rows * kHeads * (kDim + 1), -7.0f);
-    const skim::LayerState state{{result.data(), rows, kHeads, kDim}, result.data() + rows * kHeads * kDim};
-    skim::attend(estimator, query, skim::LayerKv<skim::ContiguousKv<float>>{heads, kKvHeads}, state, {executor});
+    const skim::LayerState state{{result.data(), rows, kHeads, kDim},
+                                 result.data() + rows * kHeads * kDim};
+    skim::attend(estimator, query, skim::LayerKv<skim::ContiguousKv<float>>{heads, kKvHeads}, state,
+                 {executor});
     return result;
   }
 

@@ -16,8 +16,8 @@ namespace {
 using skim::BF16;
 using skim::ContiguousKv;
 using skim::F16;
-using skim::Pages;
 using skim::PagedKv;
+using skim::Pages;
 using skim::Position;
 using skim::Rows;
 
@@ -56,7 +56,8 @@ TEST(ContiguousKv, RowsMayBeInterleaved) {
 TEST(PagedKv, EveryPositionIsWhereItsPageIs) {
   std::mt19937 random(1);
   for (const std::size_t page_size : {1u, 3u, 16u, 256u}) {
-    for (const std::size_t n : {std::size_t{1}, page_size, page_size + 1, 5 * page_size - 1, std::size_t{300}}) {
+    for (const std::size_t n :
+         {std::size_t{1}, page_size, page_size + 1, 5 * page_size - 1, std::size_t{300}}) {
       const std::size_t pages = (n + page_size - 1) / page_size;
       std::vector<std::int32_t> pool(pages + 3);
       std::iota(pool.begin(), pool.end(), 0);
@@ -99,7 +100,8 @@ TEST(Pages, RowsAreDenseUnlessSaidOtherwise) {
 // Page 3 of a pool with pages of 2^30 elements: no 32-bit product on the way.
 TEST(Pages, OffsetsDoNotFitIn32Bits) {
   const Pages<char> pages{nullptr, 1, std::ptrdiff_t{1} << 30};
-  const auto at = reinterpret_cast<std::uintptr_t>(Pages<char>{reinterpret_cast<const char*>(64), 1, pages.page_stride}.row(3, 5));
+  const auto at = reinterpret_cast<std::uintptr_t>(
+      Pages<char>{reinterpret_cast<const char*>(64), 1, pages.page_stride}.row(3, 5));
   EXPECT_EQ(at, 64 + 3 * (std::uintptr_t{1} << 30) + 5);
 }
 

@@ -17,7 +17,8 @@ using skim::Stream;
 
 // Known answers of Random123 (kat_vectors, philox4x32 10).
 TEST(Philox, KnownAnswers) {
-  static_assert(Philox::block(0, {0, 0, 0, 0}) == Philox::Block{0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u});
+  static_assert(Philox::block(0, {0, 0, 0, 0}) ==
+                Philox::Block{0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u});
   EXPECT_EQ(Philox::block(0xffffffffffffffffu, {0xffffffffu, 0xffffffffu, 0xffffffffu, 0xffffffffu}),
             (Philox::Block{0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu}));
   // Counter and key are the digits of pi; the first word of the key is the low half.
@@ -51,8 +52,9 @@ __extension__ typedef unsigned __int128 Wide;
 
 TEST(Draws, BelowIsTheScaledDraw) {
   const Draws draws(Stream{.seed = 1, .layer = 2}, 3);
-  for (const std::uint64_t bound : {std::uint64_t{1}, std::uint64_t{2}, std::uint64_t{3}, std::uint64_t{1000},
-                                    std::uint64_t{0xFFFFFFFF}, std::uint64_t{1} << 32}) {
+  for (const std::uint64_t bound :
+       {std::uint64_t{1}, std::uint64_t{2}, std::uint64_t{3}, std::uint64_t{1000},
+        std::uint64_t{0xFFFFFFFF}, std::uint64_t{1} << 32}) {
     for (std::uint64_t i = 0; i < 2000; ++i) {
       const auto b = Philox::block(draws.key(), {static_cast<std::uint32_t>(i), 0, 1, 0});
       const Wide x = (Wide{b[1]} << 32) | b[0];
@@ -104,8 +106,8 @@ TEST(Draws, NeighbouringStreamsAreUncorrelated) {
   const double bound = 6 / std::sqrt(static_cast<double>(kDraws));
   const Draws a(Stream{.seed = 5}, 10);
   for (const Draws& b : {Draws(Stream{.seed = 6}, 10), Draws(Stream{.seed = 5, .layer = 1}, 10),
-                         Draws(Stream{.seed = 5, .head = 1}, 10), Draws(Stream{.seed = 5, .sequence = 1}, 10),
-                         Draws(Stream{.seed = 5}, 11)}) {
+                         Draws(Stream{.seed = 5, .head = 1}, 10),
+                         Draws(Stream{.seed = 5, .sequence = 1}, 10), Draws(Stream{.seed = 5}, 11)}) {
     double sum = 0;
     for (std::uint64_t i = 0; i < kDraws; ++i) sum += (a.uniform(i) - 0.5) * (b.uniform(i) - 0.5);
     EXPECT_LT(std::abs(12 * sum / kDraws), bound);
@@ -116,7 +118,8 @@ TEST(Draws, IndexIsUsedInFull) {
   const Draws draws(Stream{}, 0);
   const std::uint64_t far = std::uint64_t{1} << 34;  // its counter does not fit in 32 bits
   EXPECT_NE(draws.bits(0), draws.bits(far));
-  EXPECT_NE(draws.below(0, std::uint64_t{1} << 32), draws.below(std::uint64_t{1} << 32, std::uint64_t{1} << 32));
+  EXPECT_NE(draws.below(0, std::uint64_t{1} << 32),
+            draws.below(std::uint64_t{1} << 32, std::uint64_t{1} << 32));
   std::set<std::uint32_t> seen;
   for (std::uint64_t i = 0; i < 64; ++i) seen.insert(draws.bits(i));
   EXPECT_EQ(seen.size(), 64u) << "all four words of a block are different draws";

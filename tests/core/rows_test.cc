@@ -31,7 +31,8 @@ TEST(Rows, AnyStride) {
 // Offsets beyond 2^31 elements, in 16 GiB of address space of which two pages are touched.
 TEST(Rows, OffsetsDoNotFitIn32Bits) {
   constexpr std::size_t kBytes = std::size_t{16} << 30;
-  void* space = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* space =
+      mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (space == MAP_FAILED) GTEST_SKIP() << "this machine does not give 16 GiB of address space";
   const Rows<float> m{static_cast<float*>(space), 3, 8, (std::ptrdiff_t{1} << 30) + 12345};
   *m.row(2) = 3.0f;

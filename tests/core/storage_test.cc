@@ -43,7 +43,8 @@ struct Format {
     const double quantum = std::ldexp(1.0, exponent - mantissa_bits);
     const double result = std::nearbyint(x / quantum) * quantum;
     const double largest = value(static_cast<std::uint32_t>(largest_exponent() << mantissa_bits) - 1);
-    return std::abs(result) > largest ? std::copysign(std::numeric_limits<double>::infinity(), x) : result;
+    return std::abs(result) > largest ? std::copysign(std::numeric_limits<double>::infinity(), x)
+                                      : result;
   }
 };
 
@@ -150,7 +151,8 @@ TEST(Storage, WorksInConstants) {
 }
 
 TEST(Storage, ArithmeticNamesWhatItCanRead) {
-  static_assert(skim::kIsStorage<float, float> && skim::kIsStorage<F16, float> && skim::kIsStorage<BF16, float>);
+  static_assert(skim::kIsStorage<float, float> && skim::kIsStorage<F16, float> &&
+                skim::kIsStorage<BF16, float>);
   static_assert(skim::kIsStorage<double, double>);
   static_assert(!skim::kIsStorage<double, float> && !skim::kIsStorage<float, double> &&
                 !skim::kIsStorage<F16, double> && !skim::kIsStorage<int, float>);

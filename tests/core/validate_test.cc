@@ -30,8 +30,9 @@ constexpr std::size_t kHuge = std::numeric_limits<std::size_t>::max();
 
 /// A head of 10 positions with keys of 4 and values of 3, and a query of 2 heads: all fits.
 struct Fitting {
-  std::vector<float> keys = std::vector<float>(40), values = std::vector<float>(30), q_rows = std::vector<float>(8),
-                     out = std::vector<float>(6), lse = std::vector<float>(2);
+  std::vector<float> keys = std::vector<float>(40), values = std::vector<float>(30),
+                     q_rows = std::vector<float>(8), out = std::vector<float>(6),
+                     lse = std::vector<float>(2);
   ContiguousKv<float> kv{{keys.data(), 10, 4}, {values.data(), 10, 3}};
   Query q{.rows = {q_rows.data(), 2, 4}};
   StateView state{{out.data(), 2, 3}, lse.data(), 1};
@@ -71,9 +72,12 @@ TEST(Validate, Keys) {
   expect_refused([](Fitting& f) { f.kv.values.cols = 0; }, {"values", "0 columns", "at least 1"});
   expect_refused([](Fitting& f) { f.kv.keys.data = nullptr; }, {"keys", "null", "10 rows"});
   expect_refused([](Fitting& f) { f.kv.values.data = nullptr; }, {"values", "null", "10 rows"});
-  expect_refused([](Fitting& f) { f.kv.keys.stride = kFar; }, {"keys", "10 rows", "9223372036854775807"});
-  expect_refused([](Fitting& f) { f.kv.keys.stride = -kFar; }, {"keys", "10 rows", "-9223372036854775807"});
-  expect_refused([](Fitting& f) { f.kv.keys.rows = f.kv.values.rows = kHuge; }, {"keys", "18446744073709551615"});
+  expect_refused([](Fitting& f) { f.kv.keys.stride = kFar; },
+                 {"keys", "10 rows", "9223372036854775807"});
+  expect_refused([](Fitting& f) { f.kv.keys.stride = -kFar; },
+                 {"keys", "10 rows", "-9223372036854775807"});
+  expect_refused([](Fitting& f) { f.kv.keys.rows = f.kv.values.rows = kHuge; },
+                 {"keys", "18446744073709551615"});
   // 2^60 rows of 4 floats: the number of elements fits in 64 bits, that of bytes does not.
   expect_refused([](Fitting& f) { f.kv.keys.rows = f.kv.values.rows = std::size_t{1} << 60; },
                  {"1152921504606846976", "overflow"});
@@ -95,10 +99,13 @@ TEST(Validate, Queries) {
   expect_refused([](Fitting& f) { f.q.rows.cols = 3; }, {"q has 3 columns", "keys have 4"});
   expect_refused([](Fitting& f) { f.q.rows.data = nullptr; }, {"q is null", "2 rows"});
   expect_refused([](Fitting& f) { f.q.position = -2; }, {"position is -2", "at least 0"});
-  expect_refused([](Fitting& f) { f.q.logit.scale = std::numeric_limits<double>::infinity(); }, {"scale is inf", "finite"});
-  expect_refused([](Fitting& f) { f.q.logit.scale = std::numeric_limits<double>::quiet_NaN(); }, {"scale is nan", "finite"});
+  expect_refused([](Fitting& f) { f.q.logit.scale = std::numeric_limits<double>::infinity(); },
+                 {"scale is inf", "finite"});
+  expect_refused([](Fitting& f) { f.q.logit.scale = std::numeric_limits<double>::quiet_NaN(); },
+                 {"scale is nan", "finite"});
   expect_refused([](Fitting& f) { f.q.logit.soft_cap = -1; }, {"soft_cap is -1", "at least 0"});
-  expect_refused([](Fitting& f) { f.q.logit.soft_cap = std::numeric_limits<double>::infinity(); }, {"soft_cap is inf"});
+  expect_refused([](Fitting& f) { f.q.logit.soft_cap = std::numeric_limits<double>::infinity(); },
+                 {"soft_cap is inf"});
   Fitting fine;
   fine.q.logit = {.scale = 0.0, .soft_cap = 50};
   fine.q.position = 1000;
@@ -126,7 +133,8 @@ TEST(Validate, Pages) {
   expect_refused<Paged>([](Paged& p) { p.kv.values.cols = 0; }, {"values", "0 columns"});
   expect_refused<Paged>([](Paged& p) { p.kv.values.data = nullptr; }, {"null", "10 positions"});
   expect_refused<Paged>([](Paged& p) { p.kv.keys.page_stride = kFar; }, {"key pages", "6 rows"});
-  expect_refused<Paged>([](Paged& p) { p.kv.values.row_stride = -kFar; }, {"rows of a value page", "3 rows"});
+  expect_refused<Paged>([](Paged& p) { p.kv.values.row_stride = -kFar; },
+                        {"rows of a value page", "3 rows"});
   expect_refused<Paged>([](Paged& p) { p.kv.page_size = kHuge; }, {"18446744073709551615"});
 }
 
@@ -162,7 +170,8 @@ Selection selection(std::initializer_list<Span> spans, std::initializer_list<Pos
 TEST(Validate, SelectionsInOrderAreAccepted) {
   const Span visible{10, 50};
   EXPECT_NO_THROW(skim::check_selection(Selection(), visible));
-  EXPECT_NO_THROW(skim::check_selection(selection({{10, 20}, {20, 21}, {49, 50}}, {21, 30, 48}), visible));
+  EXPECT_NO_THROW(
+      skim::check_selection(selection({{10, 20}, {20, 21}, {49, 50}}, {21, 30, 48}), visible));
   EXPECT_NO_THROW(skim::check_selection(selection({}, {10, 49}), visible));
 }
 
@@ -184,8 +193,9 @@ TEST(Validate, SelectionsOutOfOrderAreRefused) {
 }
 
 TEST(Validate, LogWeightsMustBeFinite) {
-  for (const double w : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(),
-                         -std::numeric_limits<double>::infinity()}) {
+  for (const double w :
+       {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(),
+        -std::numeric_limits<double>::infinity()}) {
     Selection s;
     s.add(3, 0.0);
     s.add(4, w);

@@ -13,8 +13,10 @@ using skim::Workspace;
 TEST(Workspace, IsAlignedForVectors) {
   Workspace ws;
   for (std::size_t count = 1; count < 100000; count = 3 * count + 1) {
-    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(ws.get<float>(Workspace::kLogits, count)) % 64, 0u) << count;
-    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(ws.get<double>(Workspace::kUser, count)) % 64, 0u) << count;
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(ws.get<float>(Workspace::kLogits, count)) % 64, 0u)
+        << count;
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(ws.get<double>(Workspace::kUser, count)) % 64, 0u)
+        << count;
   }
 }
 
@@ -24,7 +26,8 @@ TEST(Workspace, GrowsToAHighWaterMarkThenStays) {
   for (const std::size_t count : {1u, 10000u, 0u, 9999u, 10000u}) {
     EXPECT_EQ(ws.get<double>(Workspace::kRanks, count), large) << count;
   }
-  EXPECT_EQ(static_cast<const void*>(ws.get<char>(Workspace::kRanks, 80000)), large) << "types do not matter, bytes do";
+  EXPECT_EQ(static_cast<const void*>(ws.get<char>(Workspace::kRanks, 80000)), large)
+      << "types do not matter, bytes do";
 }
 
 // Every slot holds its own memory, also after others have grown.
@@ -39,7 +42,9 @@ TEST(Workspace, SlotsDoNotTouch) {
   ws.get<double>(Workspace::kLogits, 100000);
   for (int slot = 0; slot < Workspace::kSlots; ++slot) {
     if (slot == Workspace::kLogits) continue;
-    EXPECT_TRUE(std::all_of(memory[slot], memory[slot] + kCount, [=](std::uint8_t x) { return x == slot; })) << slot;
+    EXPECT_TRUE(std::all_of(memory[slot], memory[slot] + kCount, [=](std::uint8_t x) {
+      return x == slot;
+    })) << slot;
   }
 }
 

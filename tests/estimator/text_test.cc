@@ -55,7 +55,8 @@ TEST(Text, EveryStageAndBudgetSurvivesTheRoundTrip) {
 }
 
 TEST(Text, StagesAreThoseOfTheCode) {
-  const skim::StageList list = parse("sinks(4)+window(64)+topk(power(2,0.5,8))+uniform(fraction(0.25))");
+  const skim::StageList list =
+      parse("sinks(4)+window(64)+topk(power(2,0.5,8))+uniform(fraction(0.25))");
   ASSERT_EQ(list.stages.size(), 4u);
   EXPECT_EQ(std::get<skim::Sinks>(list.stages[0]).count, 4);
   EXPECT_EQ(std::get<skim::Window>(list.stages[1]).width, 64);
@@ -79,8 +80,9 @@ TEST(Text, MinimumDefaults) {
 }
 
 TEST(Text, SpacesMayStandBetweenAnyTwoWords) {
-  EXPECT_EQ(to_text(parse("  sinks ( 4 )  + topk ( power ( 2 , 0.5 , 3 ) )+ priority( fraction(0.5 ) ) ")),
-            "sinks(4)+topk(power(2,0.5,3))+priority(fraction(0.5))");
+  EXPECT_EQ(
+      to_text(parse("  sinks ( 4 )  + topk ( power ( 2 , 0.5 , 3 ) )+ priority( fraction(0.5 ) ) ")),
+      "sinks(4)+topk(power(2,0.5,3))+priority(fraction(0.5))");
 }
 
 TEST(Text, NumbersInAnyNotation) {
@@ -91,14 +93,16 @@ TEST(Text, NumbersInAnyNotation) {
 
 TEST(Text, OfStagesAndStacks) {
   EXPECT_EQ(to_text(skim::TopK{64}), "topk(64)");
-  EXPECT_EQ(to_text(skim::stack(skim::Sinks{4}, skim::Window{64}, skim::TopK{skim::power(2.0, 0.5)}, skim::PriorityTail{9})),
+  EXPECT_EQ(to_text(skim::stack(skim::Sinks{4}, skim::Window{64}, skim::TopK{skim::power(2.0, 0.5)},
+                                skim::PriorityTail{9})),
             "sinks(4)+window(64)+topk(power(2,0.5))+priority(9)");
 }
 
 TEST(Text, BehavesAsTheStackItNames) {
   const auto stack = skim::stack(skim::Sinks{4}, skim::Window{64}, skim::TopK{skim::fraction(0.1)});
   const auto list = parse(to_text(stack));
-  for (const std::size_t n : {0u, 1u, 50u, 1000u, 100000u}) EXPECT_EQ(list.max_picks(n), stack.max_picks(n)) << n;
+  for (const std::size_t n : {0u, 1u, 50u, 1000u, 100000u})
+    EXPECT_EQ(list.max_picks(n), stack.max_picks(n)) << n;
   EXPECT_EQ(list.max_picks(1000), 168u);
   EXPECT_NO_THROW(list.validate());
 }
@@ -161,7 +165,8 @@ TEST(Text, ErrorsPointAtTheWrongCharacter) {
     } catch (const std::invalid_argument& error) {
       const std::string message = error.what();
       EXPECT_NE(message.find(wrong.why), std::string::npos) << wrong.text << "\n" << message;
-      EXPECT_NE(message.find("at character " + std::to_string(wrong.column) + "\n"), std::string::npos) << message;
+      EXPECT_NE(message.find("at character " + std::to_string(wrong.column) + "\n"), std::string::npos)
+          << message;
       // Third line: a mark under that character of the second.
       const std::size_t mark = message.rfind('\n');
       EXPECT_EQ(message.substr(mark), "\n  " + std::string(wrong.column - 1, ' ') + "^") << message;
@@ -189,7 +194,8 @@ TEST(Text, ParametersOutOfRangePointAtTheirStage) {
     } catch (const std::invalid_argument& error) {
       const std::string message = error.what();
       EXPECT_NE(message.find(wrong.why), std::string::npos) << message;
-      EXPECT_NE(message.find("at character " + std::to_string(wrong.column) + "\n"), std::string::npos) << message;
+      EXPECT_NE(message.find("at character " + std::to_string(wrong.column) + "\n"), std::string::npos)
+          << message;
     }
   }
 }
@@ -211,7 +217,8 @@ TEST(Text, NothingFollowsATail) {
     } catch (const std::invalid_argument& error) {
       const std::string message = error.what();
       EXPECT_NE(message.find("stands for every position left"), std::string::npos) << message;
-      EXPECT_NE(message.find("at character " + std::to_string(wrong.column) + "\n"), std::string::npos) << message;
+      EXPECT_NE(message.find("at character " + std::to_string(wrong.column) + "\n"), std::string::npos)
+          << message;
     }
   }
 }

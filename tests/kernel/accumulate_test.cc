@@ -29,7 +29,8 @@ Selection selection_of(const Spans& spans, const std::vector<Pick>& picks = {}) 
 /// Every `step`-th position of [first, last) with weights that differ.
 std::vector<Pick> every(Position step, Position first, Position last) {
   std::vector<Pick> picks;
-  for (Position i = first; i < last; i += step) picks.push_back({i, 0.25 * static_cast<double>(i % 9) - 1});
+  for (Position i = first; i < last; i += step)
+    picks.push_back({i, 0.25 * static_cast<double>(i % 9) - 1});
   return picks;
 }
 
@@ -48,7 +49,8 @@ TEST(Chunks, SpansAreCutAtMultiplesOf4096) {
   ASSERT_EQ(chunks.size(), 3u);
   for (std::size_t c = 0; c < 3; ++c) {
     EXPECT_FALSE(chunks[c].picks);
-    EXPECT_EQ(chunks[c].range, (Span{4096 * static_cast<Position>(c), 4096 * static_cast<Position>(c + 1)}));
+    EXPECT_EQ(chunks[c].range,
+              (Span{4096 * static_cast<Position>(c), 4096 * static_cast<Position>(c + 1)}));
     EXPECT_EQ(chunks[c].begin, 0u);
     EXPECT_EQ(chunks[c].end, 1u);
   }
@@ -120,7 +122,8 @@ TEST(Chunks, BoundariesDependOnNothingElse) {
       }
     }
     ASSERT_EQ(covered, spans);
-    for (std::size_t c = 1; c < chunks.size(); ++c) ASSERT_LT(chunks[c - 1].range.first, chunks[c].range.first);
+    for (std::size_t c = 1; c < chunks.size(); ++c)
+      ASSERT_LT(chunks[c - 1].range.first, chunks[c].range.first);
 
     spans.pop_back();
     const auto fewer = chunks_of(selection_of(spans));
@@ -146,7 +149,8 @@ TEST(Blocks, OfSpansEndAtMultiplesOf16) {
     while (blocks.next(block, log_weights)) {
       ASSERT_GE(block.count, 1u);
       ASSERT_LE(block.count, kBlock);
-      EXPECT_EQ(block.positions[0] / 16, block.positions[block.count - 1] / 16) << "one aligned stretch of 16";
+      EXPECT_EQ(block.positions[0] / 16, block.positions[block.count - 1] / 16)
+          << "one aligned stretch of 16";
       for (std::size_t t = 0; t < block.count; ++t) {
         EXPECT_EQ(block.keys[t], kv.key(block.positions[t]));
         EXPECT_EQ(block.values[t], kv.value(block.positions[t]));
@@ -180,7 +184,8 @@ TEST(Blocks, OfPicksAre16RanksWithTheirWeights) {
       EXPECT_EQ(block.values[t], kv.value(picks[rank].position));
       EXPECT_EQ(log_weights[t], picks[rank].log_weight);
     }
-    for (std::size_t t = block.count; t < kBlock; ++t) EXPECT_EQ(block.keys[t], block.keys[block.count - 1]);
+    for (std::size_t t = block.count; t < kBlock; ++t)
+      EXPECT_EQ(block.keys[t], block.keys[block.count - 1]);
   }
   EXPECT_EQ(rank, picks.size());
 }
@@ -203,7 +208,8 @@ TYPED_TEST(Softmax, ExpBelowHoldsAtTheEnds) {
   EXPECT_EQ(of(3, infinity), 0);
   EXPECT_EQ(of(-infinity, infinity), 0);
   EXPECT_NEAR(of(1, 3), std::exp(-2.0), 1e-7);
-  for (const Real max : {Real{3}, infinity, -infinity, nan}) EXPECT_TRUE(std::isnan(of(nan, max))) << max;
+  for (const Real max : {Real{3}, infinity, -infinity, nan})
+    EXPECT_TRUE(std::isnan(of(nan, max))) << max;
   EXPECT_TRUE(std::isnan(of(3, nan)));
 }
 
@@ -227,19 +233,22 @@ TYPED_TEST(Softmax, GrowsWithItsMaximum) {
   double expected = 0;
   for (const double x : all) expected += std::exp(x - static_cast<double>(max));
   EXPECT_NEAR(sum, expected, 1e-5);
-  for (std::size_t t = 0; t < kBlock; ++t) EXPECT_NEAR(block[2][t], std::exp(all[32 + t] - static_cast<double>(max)), 1e-6);
+  for (std::size_t t = 0; t < kBlock; ++t)
+    EXPECT_NEAR(block[2][t], std::exp(all[32 + t] - static_cast<double>(max)), 1e-6);
 }
 
 // ---- chunks added up ----
 
 /// The kernel as the calls use it: chunk after chunk, then normalised.
 template <class K, class V>
-BasicState<RealOf<K>> attention(const Problem<K, V>& p, const BasicQuery<RealOf<K>>& query, const Selection& s) {
+BasicState<RealOf<K>> attention(const Problem<K, V>& p, const BasicQuery<RealOf<K>>& query,
+                                const Selection& s) {
   using Real = RealOf<K>;
   Workspace ws;
   const auto q = query.resolved(static_cast<Position>(p.shape.n));
   const auto kv = p.kv();
-  const std::size_t padded = round_up(p.shape.d_v, kStep<Real>), size = Partial<Real>::size(q.heads(), padded);
+  const std::size_t padded = round_up(p.shape.d_v, kStep<Real>),
+                    size = Partial<Real>::size(q.heads(), padded);
   Buffer<Real> memory, block_logits;
   memory.resize(2 * size);
   block_logits.resize(q.heads() * (kBlock + 1));
@@ -272,16 +281,18 @@ struct Stored {
 };
 template <class T>
 class Accumulate : public ::testing::Test {};
-using KeysAndValues = ::testing::Types<Stored<float, float>, Stored<F16, F16>, Stored<BF16, BF16>, Stored<float, BF16>,
-                                       Stored<BF16, F16>, Stored<double, double>>;
+using KeysAndValues = ::testing::Types<Stored<float, float>, Stored<F16, F16>, Stored<BF16, BF16>,
+                                       Stored<float, BF16>, Stored<BF16, F16>, Stored<double, double>>;
 TYPED_TEST_SUITE(Accumulate, KeysAndValues);
 
 // Every group size with every way a row of values can end.
 TYPED_TEST(Accumulate, GroupsAndValueSizes) {
   const Selection s = selection_of({{0, 4}, {30, 71}}, every(2, 4, 30));
-  for (const std::size_t d_v : {1u, 3u, 7u, 15u, 16u, 17u, 32u, 33u, 63u, 64u, 65u, 80u, 127u, 128u, 200u, 512u}) {
+  for (const std::size_t d_v :
+       {1u, 3u, 7u, 15u, 16u, 17u, 32u, 33u, 63u, 64u, 65u, 80u, 127u, 128u, 200u, 512u}) {
     for (const std::size_t group : {1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u, 9u}) {
-      const auto p = test::random_problem<typename TypeParam::Key, typename TypeParam::Value>({71, 9, d_v, group}, d_v + group);
+      const auto p = test::random_problem<typename TypeParam::Key, typename TypeParam::Value>(
+          {71, 9, d_v, group}, d_v + group);
       expect_close(p, p.query(), s);
       if (::testing::Test::HasFailure()) return;
     }
@@ -290,7 +301,8 @@ TYPED_TEST(Accumulate, GroupsAndValueSizes) {
 
 TYPED_TEST(Accumulate, BlockAndChunkEdges) {
   for (const std::size_t n : {1u, 15u, 16u, 17u, 4095u, 4096u, 4097u, 8193u, 13000u}) {
-    const auto p = test::random_problem<typename TypeParam::Key, typename TypeParam::Value>({n, 8, 5, 3}, n);
+    const auto p =
+        test::random_problem<typename TypeParam::Key, typename TypeParam::Value>({n, 8, 5, 3}, n);
     const auto last = static_cast<Position>(n);
     expect_close(p, p.query(), selection_of({{0, last}}));
     expect_close(p, p.query(), selection_of({}, every(1, 0, last)));
@@ -330,7 +342,8 @@ TYPED_TEST(Accumulate, LongTailsDoNotStagnate) {
 }
 
 TYPED_TEST(Accumulate, NothingSelected) {
-  const auto p = test::random_problem<typename TypeParam::Key, typename TypeParam::Value>({20, 8, 5, 2}, 1);
+  const auto p =
+      test::random_problem<typename TypeParam::Key, typename TypeParam::Value>({20, 8, 5, 2}, 1);
   const auto state = attention(p, p.query(), Selection());
   for (std::size_t h = 0; h < 2; ++h) {
     for (std::size_t c = 0; c < 5; ++c) EXPECT_EQ(state.out(h)[c], 0);
@@ -339,7 +352,8 @@ TYPED_TEST(Accumulate, NothingSelected) {
 }
 
 TYPED_TEST(Accumulate, SinkLogitsOfEveryHead) {
-  const auto p = test::random_problem<typename TypeParam::Key, typename TypeParam::Value>({50, 8, 5, 3}, 1);
+  const auto p =
+      test::random_problem<typename TypeParam::Key, typename TypeParam::Value>({50, 8, 5, 3}, 1);
   const float sinks[] = {2.0f, -30.0f, 9.0f};
   auto q = p.query();
   q.sink_logits = sinks;
@@ -523,7 +537,8 @@ TEST(MergePartial, AddsOverTheLargerMaximum) {
     EXPECT_NEAR(total.sum[0], 2 * std::exp(1 - max) + 5 * std::exp(1 + difference - max), 1e-13);
     for (std::size_t i = 0; i < kPadded; ++i) {
       const double x = static_cast<double>(i);
-      EXPECT_NEAR(total.numerator[i], x * std::exp(1 - max) + (100 - x) * std::exp(1 + difference - max), 1e-12);
+      EXPECT_NEAR(total.numerator[i],
+                  x * std::exp(1 - max) + (100 - x) * std::exp(1 + difference - max), 1e-12);
     }
   }
 }

@@ -13,16 +13,20 @@ namespace {
 template <class Kv>
 void expect_runs(const Kv& kv) {
   for (Position first = 0; first < kv.size(); ++first) {
-    for (std::size_t count = 1; count <= kBlock && first + static_cast<Position>(count) <= kv.size(); ++count) {
+    for (std::size_t count = 1; count <= kBlock && first + static_cast<Position>(count) <= kv.size();
+         ++count) {
       Block<Kv> block;
       fill_run(kv, first, count, block);
       ASSERT_EQ(block.count, count);
       for (std::size_t t = 0; t < kBlock; ++t) {
         // Beyond the last: the last one again, which may be read.
         const Position expected = first + static_cast<Position>(std::min(t, count - 1));
-        ASSERT_EQ(block.positions[t], expected) << "entry " << t << " of " << count << " from " << first;
-        ASSERT_EQ(block.keys[t], kv.key(expected)) << "entry " << t << " of " << count << " from " << first;
-        ASSERT_EQ(block.values[t], kv.value(expected)) << "entry " << t << " of " << count << " from " << first;
+        ASSERT_EQ(block.positions[t], expected)
+            << "entry " << t << " of " << count << " from " << first;
+        ASSERT_EQ(block.keys[t], kv.key(expected))
+            << "entry " << t << " of " << count << " from " << first;
+        ASSERT_EQ(block.values[t], kv.value(expected))
+            << "entry " << t << " of " << count << " from " << first;
       }
     }
   }
@@ -45,7 +49,8 @@ TEST(FillRun, Paged) {
 // A run that ends with the last page must not look at the entry of the table after it.
 TEST(FillRun, StopsAtTheEndOfTheTable) {
   const float memory[8] = {};
-  const auto table = std::make_unique<std::int32_t[]>(2);  // exactly as long: a read beyond is an error under ASan
+  const auto table =
+      std::make_unique<std::int32_t[]>(2);  // exactly as long: a read beyond is an error under ASan
   table[0] = 1;
   table[1] = 0;
   const PagedKv<float> kv{8, 4, {table.get(), 2}, 2, {memory, 1, 4, 1}, {memory, 1, 4, 1}};

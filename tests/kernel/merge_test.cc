@@ -59,7 +59,8 @@ TYPED_TEST(Merge, IsAttentionOverTheUnion) {
     const double lse = static_cast<double>(top + std::log(wa + wb));
     ASSERT_NEAR(m.lse, lse, 4 * epsilon * std::max(1.0, std::abs(lse)));
     for (std::size_t c = 0; c < 9; ++c) {
-      const auto magnitude = static_cast<double>((wa * std::abs(a.out[c]) + wb * std::abs(b.out[c])) / (wa + wb));
+      const auto magnitude =
+          static_cast<double>((wa * std::abs(a.out[c]) + wb * std::abs(b.out[c])) / (wa + wb));
       ASSERT_NEAR(m.out[c], static_cast<double>((wa * a.out[c] + wb * b.out[c]) / (wa + wb)),
                   (8 + 2 * std::abs(static_cast<double>(a.lse - b.lse))) * epsilon * magnitude);
     }
@@ -145,7 +146,8 @@ TYPED_TEST(Merge, NanSpreads) {
 TYPED_TEST(Merge, IntoMergesEveryHeadAndNothingElse) {
   std::mt19937 random(5);
   constexpr std::size_t kHeads = 3, kCols = 4, kStride = 6;
-  std::vector<TypeParam> out_a(kHeads * kStride, -7), out_b(kHeads * kStride, -8), lse_a(2 * kHeads, -7), lse_b(kHeads);
+  std::vector<TypeParam> out_a(kHeads * kStride, -7), out_b(kHeads * kStride, -8),
+      lse_a(2 * kHeads, -7), lse_b(kHeads);
   std::vector<Row<TypeParam>> expected;
   for (std::size_t h = 0; h < kHeads; ++h) {
     const auto a = random_row<TypeParam>(kCols, random), b = random_row<TypeParam>(kCols, random);

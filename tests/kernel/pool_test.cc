@@ -71,7 +71,8 @@ struct Scene {
       for (const std::size_t i : left) top = std::max(top, counted(h, i));
       if (top == kNone) continue;
       for (const std::size_t i : left) sum += std::exp(counted(h, i) - top);
-      for (std::size_t j = 0; j < left.size(); ++j) mean[j] += std::exp(counted(h, left[j]) - top) / sum;
+      for (std::size_t j = 0; j < left.size(); ++j)
+        mean[j] += std::exp(counted(h, left[j]) - top) / sum;
     }
     for (double& m : mean) m = std::log(m / static_cast<double>(heads));
     return mean;
@@ -91,7 +92,8 @@ TYPED_TEST(Pool, MaxIsTheLargestLogitOfAnyHead) {
       const auto pooled = pool_max(scene.logits_view(), heads, scene.selection, scene.visible(), ws);
       ASSERT_EQ(pooled.count, scene.left.size());
       for (std::size_t j = 0; j < pooled.count; ++j) {
-        ASSERT_EQ(pooled.scores[j], scene.largest_logit(scene.left[j])) << "n " << n << " heads " << heads;
+        ASSERT_EQ(pooled.scores[j], scene.largest_logit(scene.left[j]))
+            << "n " << n << " heads " << heads;
       }
     }
   }
@@ -100,7 +102,8 @@ TYPED_TEST(Pool, MaxIsTheLargestLogitOfAnyHead) {
 /// The error of ln p: that of the logits' own size, of exp and of the sums.
 template <class Real>
 void expect_shares(const Scene<Real>& scene, Workspace& ws) {
-  const auto pooled = pool_log_share(scene.logits_view(), scene.heads, scene.selection, scene.visible(), ws);
+  const auto pooled =
+      pool_log_share(scene.logits_view(), scene.heads, scene.selection, scene.visible(), ws);
   const std::vector<double> expected = scene.log_mean_probability();
   ASSERT_EQ(pooled.count, expected.size());
   double largest = 1;
@@ -109,7 +112,8 @@ void expect_shares(const Scene<Real>& scene, Workspace& ws) {
       if (std::isfinite(scene.at(h, i))) largest = std::max(largest, std::abs(scene.at(h, i)));
     }
   }
-  const double bound = 8 * test::Arithmetic<Real>::kEpsilon * largest + 4 * test::Arithmetic<Real>::kExp;
+  const double bound =
+      8 * test::Arithmetic<Real>::kEpsilon * largest + 4 * test::Arithmetic<Real>::kExp;
   double total = 0;
   for (std::size_t j = 0; j < pooled.count; ++j) {
     if (expected[j] == kNone) {
@@ -134,7 +138,8 @@ TYPED_TEST(Pool, ShareIsTheMeanProbability) {
       if (Scene<TypeParam>(heads, n, 1).left.empty()) continue;
       for (const double spread : {0.5, 3.0, 30.0}) {
         expect_shares(Scene<TypeParam>(heads, n, static_cast<unsigned>(n), spread), ws);
-        if (::testing::Test::HasFailure()) FAIL() << "n " << n << " heads " << heads << " spread " << spread;
+        if (::testing::Test::HasFailure())
+          FAIL() << "n " << n << " heads " << heads << " spread " << spread;
       }
     }
   }
@@ -152,7 +157,8 @@ TYPED_TEST(Pool, OneHeadIsItsLogits) {
   Workspace ws;
   const Scene<TypeParam> scene(1, 60, 2);
   const auto pooled = pool_log_share(scene.logits_view(), 1, scene.selection, scene.visible(), ws);
-  for (std::size_t j = 0; j < pooled.count; ++j) EXPECT_EQ(pooled.scores[j], scene.at(0, scene.left[j]));
+  for (std::size_t j = 0; j < pooled.count; ++j)
+    EXPECT_EQ(pooled.scores[j], scene.at(0, scene.left[j]));
 }
 
 // NaN in one head: that head has no opinion there, the others do. NaN in all: last in every order.
@@ -167,7 +173,8 @@ TYPED_TEST(Pool, NanCountsAsMinusInfinity) {
     }
     Workspace ws;
     const auto pooled = pool_max(scene.logits_view(), heads, scene.selection, scene.visible(), ws);
-    for (std::size_t j = 0; j < pooled.count; ++j) ASSERT_EQ(pooled.scores[j], scene.largest_logit(scene.left[j])) << j;
+    for (std::size_t j = 0; j < pooled.count; ++j)
+      ASSERT_EQ(pooled.scores[j], scene.largest_logit(scene.left[j])) << j;
     if (heads > 1) expect_shares(scene, ws);
   }
 }
@@ -213,9 +220,11 @@ TYPED_TEST(Pool, LogSumDoesNotDependOnHowItIsCutBeyondRounding) {
   const auto expected = static_cast<double>(std::log(sum));
   for (const std::size_t piece : {1u, 7u, 16u, 1000u, 20000u}) {
     LogSum<TypeParam> total;
-    for (std::size_t i = 0; i < s.size(); i += piece) total.add(s.data() + i, std::min(piece, s.size() - i));
-    EXPECT_NEAR(total.log(), expected,
-                test::Arithmetic<TypeParam>::kExp + 16 * test::Arithmetic<TypeParam>::kEpsilon * expected)
+    for (std::size_t i = 0; i < s.size(); i += piece)
+      total.add(s.data() + i, std::min(piece, s.size() - i));
+    EXPECT_NEAR(
+        total.log(), expected,
+        test::Arithmetic<TypeParam>::kExp + 16 * test::Arithmetic<TypeParam>::kEpsilon * expected)
         << piece;
   }
 }
@@ -223,7 +232,8 @@ TYPED_TEST(Pool, LogSumDoesNotDependOnHowItIsCutBeyondRounding) {
 TYPED_TEST(Pool, LogSumOfNothing) {
   LogSum<TypeParam> total;
   EXPECT_EQ(total.log(), -kInfinity<TypeParam>);
-  const std::vector<TypeParam> none(40, -kInfinity<TypeParam>), nans(40, std::numeric_limits<TypeParam>::quiet_NaN());
+  const std::vector<TypeParam> none(40, -kInfinity<TypeParam>),
+      nans(40, std::numeric_limits<TypeParam>::quiet_NaN());
   total.add(none.data(), none.size());
   total.add(nans.data(), nans.size());
   EXPECT_EQ(total.log(), -kInfinity<TypeParam>);

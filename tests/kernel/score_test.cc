@@ -21,7 +21,8 @@ using test::RealOf;
 
 /// Dot products of every head with the keys at `positions` (at most kBlock), [g][positions].
 template <class K>
-std::vector<std::vector<RealOf<K>>> dots_of(const Problem<K>& p, std::size_t first_head, std::size_t heads,
+std::vector<std::vector<RealOf<K>>> dots_of(const Problem<K>& p, std::size_t first_head,
+                                            std::size_t heads,
                                             const std::vector<std::size_t>& positions, bool ahead) {
   Workspace ws;
   BasicQuery<RealOf<K>> q = p.query();
@@ -41,7 +42,8 @@ std::vector<std::vector<RealOf<K>>> dots_of(const Problem<K>& p, std::size_t fir
   return result;
 }
 
-const std::vector<std::size_t> kDims = {1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 46, 64, 80, 127, 128, 129, 192, 256, 512};
+const std::vector<std::size_t> kDims = {1,  2,  3,  7,  8,   15,  16,  17,  31,  32,
+                                        33, 46, 64, 80, 127, 128, 129, 192, 256, 512};
 
 template <class K>
 class DotsOf : public testing::Test {};
@@ -62,11 +64,13 @@ TYPED_TEST(DotsOf, AreDotProducts) {
         for (std::size_t i = 0; i < 11; ++i) {
           long double sum = 0, magnitude = 0;
           for (std::size_t c = 0; c < d; ++c) {
-            const long double product = static_cast<long double>(p.q[h * d + c]) * to_float(p.keys[i * d + c]);
+            const long double product =
+                static_cast<long double>(p.q[h * d + c]) * to_float(p.keys[i * d + c]);
             sum += product;
             magnitude += std::abs(product);
           }
-          const double bound = 2 * (std::sqrt(static_cast<double>(d)) + 2) * epsilon * static_cast<double>(magnitude);
+          const double bound =
+              2 * (std::sqrt(static_cast<double>(d)) + 2) * epsilon * static_cast<double>(magnitude);
           ASSERT_LE(std::abs(static_cast<double>(dots[h][i] - sum)), bound)
               << "d " << d << ", head " << h << " of " << heads << ", key " << i;
         }
@@ -94,7 +98,8 @@ TYPED_TEST(DotsOf, BitsAreCanonical) {
       for (std::size_t h = 0; h < heads; ++h) {
         for (std::size_t t = 0; t < positions.size(); ++t) {
           ASSERT_EQ(std::memcmp(&dots[h][t], &alone[first + h][positions[t]], sizeof(dots[h][t])), 0)
-              << "d " << d << ", head " << h << " of " << heads << ", key " << t << " of " << positions.size();
+              << "d " << d << ", head " << h << " of " << heads << ", key " << t << " of "
+              << positions.size();
         }
       }
     }
@@ -138,7 +143,8 @@ TYPED_TEST(RuleOf, ScaleCapAndSlopes) {
         Position positions[kBlock];
         for (std::size_t t = 0; t < kBlock; ++t) {
           positions[t] = static_cast<Position>(t * 97);  // before and behind the query
-          for (std::size_t h = 0; h < kHeads; ++h) s[h * kBlock + t] = static_cast<TypeParam>(t * t) - TypeParam(100) * TypeParam(h);
+          for (std::size_t h = 0; h < kHeads; ++h)
+            s[h * kBlock + t] = static_cast<TypeParam>(t * t) - TypeParam(100) * TypeParam(h);
         }
         const Buffer<TypeParam> dots = s;
         apply_rule(q, positions, s.data());
@@ -155,7 +161,8 @@ TYPED_TEST(RuleOf, ScaleCapAndSlopes) {
               x -= bias;
               bound += 2 * epsilon * (bias + std::abs(x));
             }
-            ASSERT_NEAR(s[h * kBlock + t], x, bound) << "scale " << scale << " cap " << cap << " head " << h << " key " << t;
+            ASSERT_NEAR(s[h * kBlock + t], x, bound)
+                << "scale " << scale << " cap " << cap << " head " << h << " key " << t;
           }
         }
       }
@@ -198,11 +205,13 @@ TEST(LogitsOf, AreTheSameBitsForEveryRangeGroupAndLayout) {
     const auto s = logits(resolved, kv, ws);
     ASSERT_EQ(s.first, resolved.visible.first);
     for (std::size_t h = 0; h < q.heads(); ++h) {
-      ASSERT_TRUE(test::same_bits(s.of_head(h), expected.of_head(first_head + h) + resolved.visible.first,
+      ASSERT_TRUE(test::same_bits(s.of_head(h),
+                                  expected.of_head(first_head + h) + resolved.visible.first,
                                   static_cast<std::size_t>(resolved.visible.size())));
     }
   };
-  for (const Span visible : {Span{0, 150}, Span{1, 150}, Span{15, 16}, Span{16, 33}, Span{149, 150}, Span{3, 100}}) {
+  for (const Span visible :
+       {Span{0, 150}, Span{1, 150}, Span{15, 16}, Span{16, 33}, Span{149, 150}, Span{3, 100}}) {
     Query q = p.query();
     q.visible = visible;
     expect_same(q, p.kv(), 0);

@@ -23,19 +23,22 @@ template <class Real>
 std::vector<std::size_t> sorted_ranks(const std::vector<Real>& x) {
   std::vector<std::size_t> ranks(x.size());
   std::iota(ranks.begin(), ranks.end(), std::size_t{0});
-  std::stable_sort(ranks.begin(), ranks.end(), [&](std::size_t a, std::size_t b) { return x[a] > x[b]; });
+  std::stable_sort(ranks.begin(), ranks.end(),
+                   [&](std::size_t a, std::size_t b) { return x[a] > x[b]; });
   return ranks;
 }
 
 template <class Real>
-void expect_largest(const std::vector<Real>& x, const std::vector<std::size_t>& sorted, std::size_t k, Workspace& ws) {
+void expect_largest(const std::vector<Real>& x, const std::vector<std::size_t>& sorted, std::size_t k,
+                    Workspace& ws) {
   const Largest<Real> top = largest(x.data(), x.size(), k, ws);
   ASSERT_EQ(top.count, k);
   std::vector<std::size_t> expected(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(k));
   EXPECT_EQ(top.least_rank, expected.back());
   EXPECT_EQ(top.least, x[expected.back()]);
   std::sort(expected.begin(), expected.end());
-  ASSERT_TRUE(std::equal(expected.begin(), expected.end(), top.ranks)) << "k " << k << " of " << x.size();
+  ASSERT_TRUE(std::equal(expected.begin(), expected.end(), top.ranks))
+      << "k " << k << " of " << x.size();
 }
 
 template <class Real>
@@ -65,7 +68,8 @@ class LargestOf : public ::testing::Test {
     make("some infinite", [&](std::size_t) { return random() % 50 == 0 ? infinity : normal(random); });
     make("periodic", [&](std::size_t i) { return i % 4 == 0 ? 5.0 + 0.001 * normal(random) : 0.0; });
     make("few huge", [&](std::size_t i) { return i % 4097 == 1234 ? 1e30 : 0.0; });
-    make("large at one end", [&](std::size_t i) { return i > n - n / 100 - 1 ? 10.0 : normal(random); });
+    make("large at one end",
+         [&](std::size_t i) { return i > n - n / 100 - 1 ? 10.0 : normal(random); });
     return all;
   }
 };
@@ -91,7 +95,8 @@ TYPED_TEST(LargestOf, LargeArrays) {
   for (const std::size_t n : {8191u, 8192u, 8193u, 10007u, 70001u}) {
     for (const auto& [name, x] : TestFixture::arrays(n)) {
       const auto sorted = sorted_ranks(x);
-      for (const std::size_t k : {std::size_t{1}, std::size_t{2}, std::size_t{64}, n / 100, n / 20, n / 2, n - 1, n}) {
+      for (const std::size_t k :
+           {std::size_t{1}, std::size_t{2}, std::size_t{64}, n / 100, n / 20, n / 2, n - 1, n}) {
         expect_largest(x, sorted, k, ws);
         if (::testing::Test::HasFailure()) FAIL() << name;
       }
@@ -146,7 +151,8 @@ TYPED_TEST(LargestOf, KeepAtLeastKeepsRanksInOrder) {
       for (std::size_t i = 0; i < n; ++i) {
         if (x[i] >= static_cast<TypeParam>(threshold)) expected.push_back(i);
       }
-      const std::size_t kept = keep_at_least(x.data(), n, static_cast<TypeParam>(threshold), ranks.data(), values.data());
+      const std::size_t kept =
+          keep_at_least(x.data(), n, static_cast<TypeParam>(threshold), ranks.data(), values.data());
       ASSERT_EQ(kept, expected.size()) << "n " << n << " threshold " << threshold;
       for (std::size_t j = 0; j < kept; ++j) {
         ASSERT_EQ(ranks[j], expected[j]);
@@ -220,6 +226,29 @@ TEST(Gaps, AreWhatIsLeftPositionByPosition) {
   }
 }
 
+// A user's estimator adds what it is shown while it is shown it.
+TEST(Gaps, MayBeFilledWhileTheyAreWalked) {
+  std::mt19937 random(5);
+  for (int trial = 0; trial < 1000; ++trial) {
+    Marked m(60, random, 0.03 * static_cast<double>(trial % 20));
+    commit(m.selection);
+    const Span within{3, 55};
+    std::vector<Position> expected = positions_of(m.selection);
+    for (const Position i : m.left(within)) expected.push_back(i);
+    std::sort(expected.begin(), expected.end());
+    for_each_gap(m.selection, within, [&](Span gap) {
+      if (random() % 2 == 0) {
+        m.selection.add(gap);
+      } else {
+        for (Position i = gap.first; i < gap.last; ++i) m.selection.add(i);
+      }
+    });
+    commit(m.selection);
+    ASSERT_EQ(positions_of(m.selection), expected) << trial;
+    ASSERT_NO_THROW(check_selection(m.selection, {0, 60}));
+  }
+}
+
 TEST(Gaps, OfNothingIsEverything) {
   int gaps = 0;
   for_each_gap(Selection(), {3, 9}, [&](Span gap) {
@@ -259,7 +288,8 @@ TEST(Ranks, BecomeThePositionsThatAreLeft) {
       if (random() % 3 == 0) ranks.push_back(r);
     }
     const std::size_t before = m.selection.picks().size();
-    add_ranks(m.selection, within, ranks.data(), ranks.size(), [](std::size_t j) { return 0.5 * static_cast<double>(j); });
+    add_ranks(m.selection, within, ranks.data(), ranks.size(),
+              [](std::size_t j) { return 0.5 * static_cast<double>(j); });
     ASSERT_EQ(m.selection.picks().size(), before + ranks.size());
     for (std::size_t j = 0; j < ranks.size(); ++j) {
       ASSERT_EQ(m.selection.picks()[before + j].position, left[ranks[j]]) << trial;
@@ -285,8 +315,10 @@ TEST(Commit, MergesTheRunsOfSeveralStages) {
       next += count;
       std::sort(own.begin(), own.end());
       for (const Position p : own) {
-        if (p % 3 == 0) s.add(Span{p, p + 1});
-        else s.add(p, static_cast<double>(p) / 8);
+        if (p % 3 == 0)
+          s.add(Span{p, p + 1});
+        else
+          s.add(p, static_cast<double>(p) / 8);
       }
       commit(s);
       ASSERT_NO_THROW(check_selection(s, {0, 60})) << "after stage " << stage;
@@ -294,7 +326,8 @@ TEST(Commit, MergesTheRunsOfSeveralStages) {
     std::vector<Position> expected(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(next));
     std::sort(expected.begin(), expected.end());
     ASSERT_EQ(positions_of(s), expected);
-    for (const Pick pick : s.picks()) ASSERT_EQ(pick.log_weight, static_cast<double>(pick.position) / 8) << "weights travel along";
+    for (const Pick pick : s.picks())
+      ASSERT_EQ(pick.log_weight, static_cast<double>(pick.position) / 8) << "weights travel along";
   }
 }
 

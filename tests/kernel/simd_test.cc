@@ -22,7 +22,8 @@ template <class Real, class F>
 std::vector<Real> map(const std::vector<Real>& x, const F& f) {
   const Tag<Real> tag;
   std::vector<Real> y(x.size());
-  for (std::size_t i = 0; i < x.size(); i += kLanes<Real>) hn::StoreU(f(hn::LoadU(tag, x.data() + i)), tag, y.data() + i);
+  for (std::size_t i = 0; i < x.size(); i += kLanes<Real>)
+    hn::StoreU(f(hn::LoadU(tag, x.data() + i)), tag, y.data() + i);
   return y;
 }
 
@@ -66,7 +67,8 @@ TEST(Exp, RelativeErrorInDouble) {
   x.back() = -700;
   const std::vector<double> y = exp_of(x);
   double worst = 0;
-  for (std::size_t i = 0; i < x.size(); ++i) worst = std::max(worst, std::abs(y[i] / std::exp(x[i]) - 1));
+  for (std::size_t i = 0; i < x.size(); ++i)
+    worst = std::max(worst, std::abs(y[i] / std::exp(x[i]) - 1));
   EXPECT_LE(worst, 0x1p-50);
 }
 
@@ -83,7 +85,8 @@ TYPED_TEST(ExpOf, ZeroIsExactlyOne) {
 }
 
 TYPED_TEST(ExpOf, MaskedIsExactlyZero) {
-  const auto y = exp_of<TypeParam>({-kInfinity<TypeParam>, std::numeric_limits<TypeParam>::lowest(), TypeParam(-1e4)});
+  const auto y = exp_of<TypeParam>(
+      {-kInfinity<TypeParam>, std::numeric_limits<TypeParam>::lowest(), TypeParam(-1e4)});
   for (const TypeParam value : y) {
     EXPECT_EQ(value, 0);
     EXPECT_FALSE(std::signbit(value));
@@ -96,7 +99,8 @@ TYPED_TEST(ExpOf, NanStaysNan) {
 }
 
 TEST(Exp, VanishesBelowMinus87) {
-  const std::vector<float> y = exp_of<float>({-87.0f, std::nextafter(-87.0f, -100.0f), -87.3f, -88.0f, -104.0f});
+  const std::vector<float> y =
+      exp_of<float>({-87.0f, std::nextafter(-87.0f, -100.0f), -87.3f, -88.0f, -104.0f});
   EXPECT_GT(y[0], 0.0f);
   for (std::size_t i = 1; i < y.size(); ++i) EXPECT_EQ(y[i], 0.0f);
 }
@@ -112,12 +116,14 @@ TEST(Exp, NeverExceedsOne) {
 TEST(Tanh, AbsoluteErrorInFloat) {
   std::vector<float> x;
   for (int i = -1000000; i <= 1000000; ++i) x.push_back(static_cast<float>(i) * 1.5e-5f);
-  for (const float far : {20.0f, 100.0f, 1e10f, 3e38f, kInfinity<float>}) x.insert(x.end(), {far, -far});
+  for (const float far : {20.0f, 100.0f, 1e10f, 3e38f, kInfinity<float>})
+    x.insert(x.end(), {far, -far});
   const std::size_t count = x.size();
   x.resize(round_up(count, kLanes<float>), 0.0f);
   const std::vector<float> y = map(x, [](Vec<float> v) { return hn::Tanh(Tag<float>(), v); });
   double worst = 0;
-  for (std::size_t i = 0; i < count; ++i) worst = std::max(worst, std::abs(y[i] - std::tanh(static_cast<double>(x[i]))));
+  for (std::size_t i = 0; i < count; ++i)
+    worst = std::max(worst, std::abs(y[i] - std::tanh(static_cast<double>(x[i]))));
   RecordProperty("max_absolute_error_in_1e_9", static_cast<int>(worst * 1e9));
   EXPECT_LE(worst, 2e-7);
   EXPECT_GT(worst, 0) << "nothing was measured";
@@ -195,8 +201,9 @@ TYPED_TEST(StorageOf, TailReadsNothingBeyondTheRow) {
 
 TYPED_TEST(StorageOf, LaneOrderRoundTrip) {
   using Real = RealOf<TypeParam>;
-  for (const std::size_t cols : {std::size_t{1}, std::size_t{3}, std::size_t{7}, kLanes<Real>, kStep<Real> - 1, kStep<Real>,
-                                 kStep<Real> + 1, std::size_t{46}, std::size_t{80}, std::size_t{129}}) {
+  for (const std::size_t cols :
+       {std::size_t{1}, std::size_t{3}, std::size_t{7}, kLanes<Real>, kStep<Real> - 1, kStep<Real>,
+        kStep<Real> + 1, std::size_t{46}, std::size_t{80}, std::size_t{129}}) {
     const std::size_t padded = round_up(cols, kStep<Real>);
     const auto row = std::make_unique<Real[]>(cols), back = std::make_unique<Real[]>(cols);
     std::iota(row.get(), row.get() + cols, Real{1});
@@ -204,9 +211,11 @@ TYPED_TEST(StorageOf, LaneOrderRoundTrip) {
     lanes.resize(padded);
     to_lanes<TypeParam>(row.get(), cols, lanes.data());
     // The padding is zero, wherever it is: what it multiplies adds nothing.
-    EXPECT_EQ(std::count(lanes.begin(), lanes.end(), Real{0}), static_cast<std::ptrdiff_t>(padded - cols));
+    EXPECT_EQ(std::count(lanes.begin(), lanes.end(), Real{0}),
+              static_cast<std::ptrdiff_t>(padded - cols));
     from_lanes<TypeParam>(lanes.data(), cols, Real{2}, back.get());
-    for (std::size_t c = 0; c < cols; ++c) ASSERT_EQ(back[c], 2 * row[c]) << "column " << c << " of " << cols;
+    for (std::size_t c = 0; c < cols; ++c)
+      ASSERT_EQ(back[c], 2 * row[c]) << "column " << c << " of " << cols;
   }
 }
 
@@ -254,7 +263,8 @@ TYPED_TEST(SumOf, FourSumsAreExactOnWholeNumbers) {
 TYPED_TEST(SumOf, BitsDoNotDependOnThePlace) {
   const Tag<TypeParam> tag;
   std::vector<TypeParam> x(4 * kLanes<TypeParam>);
-  for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<TypeParam>(i) * TypeParam(12.9898)) * TypeParam(1e3);
+  for (std::size_t i = 0; i < x.size(); ++i)
+    x[i] = std::sin(static_cast<TypeParam>(i) * TypeParam(12.9898)) * TypeParam(1e3);
   const auto at = [&](std::size_t j) { return hn::LoadU(tag, x.data() + j % 4 * kLanes<TypeParam>); };
   TypeParam first[4];
   sum_lanes4<TypeParam>(at(0), at(1), at(2), at(3), first);
@@ -266,7 +276,8 @@ TYPED_TEST(SumOf, BitsDoNotDependOnThePlace) {
 }
 
 TEST(RoundUp, ToTheNextMultiple) {
-  static_assert(round_up(0, 16) == 0 && round_up(1, 16) == 16 && round_up(16, 16) == 16 && round_up(17, 16) == 32);
+  static_assert(round_up(0, 16) == 0 && round_up(1, 16) == 16 && round_up(16, 16) == 16 &&
+                round_up(17, 16) == 32);
 }
 
 }  // namespace

@@ -40,7 +40,8 @@ TYPED_TEST(Uniforms, AreTheDraws) {
 TYPED_TEST(Uniforms, CounterCarries) {
   const Draws draws(Stream{.seed = 9}, 5);
   const Position carry = Position{1} << 34;  // four numbers a block
-  for (Position before = 0; before <= 140; ++before) expect_draws<TypeParam>(draws, carry - before, 200);
+  for (Position before = 0; before <= 140; ++before)
+    expect_draws<TypeParam>(draws, carry - before, 200);
   expect_draws<TypeParam>(draws, 3 * carry + 1, 200);
 }
 
@@ -63,9 +64,10 @@ TEST(Uniforms, StayAboveZero) {
 TEST(Uniforms, OneRoundingOnly) {
   const Tag<std::uint32_t> d;
   std::vector<std::uint32_t> bits;
-  for (const std::uint32_t b : {0x0u, 0x1u, 0xFFFEu, 0xFFFFu, 0x10000u, 0xFFFFFFu, 0x1000000u, 0x1000001u, 0x1000002u,
-                                0x7FFFFFFFu, 0x80000000u, 0x8000007Fu, 0x80000080u, 0x800000FFu, 0xFFFFFF7Eu, 0xFFFFFF7Fu,
-                                0xFFFFFF80u, 0xFFFFFFFEu, 0xFFFFFFFFu}) {
+  for (const std::uint32_t b :
+       {0x0u, 0x1u, 0xFFFEu, 0xFFFFu, 0x10000u, 0xFFFFFFu, 0x1000000u, 0x1000001u, 0x1000002u,
+        0x7FFFFFFFu, 0x80000000u, 0x8000007Fu, 0x80000080u, 0x800000FFu, 0xFFFFFF7Eu, 0xFFFFFF7Fu,
+        0xFFFFFF80u, 0xFFFFFFFEu, 0xFFFFFFFFu}) {
     bits.push_back(b);
   }
   for (std::uint32_t i = 0; i < 100000; ++i) bits.push_back(i * 0x9E3779B9u);

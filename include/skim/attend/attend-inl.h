@@ -52,11 +52,7 @@ void accumulate(const BasicQuery<Real>& q, const Kv& kv, const Selection& select
 template <class Real, class Visit>
 void for_each_selection(const BasicQuery<Real>& q, const BasicStateView<Real>& state, const Visit& visit) {
   if (q.grouping == Grouping::kPerGroup) return visit(q, state);
-  for (std::size_t h = 0; h < q.heads(); ++h) {
-    BasicQuery<Real> one = q.head(h);
-    one.stream.head = static_cast<std::uint32_t>(q.stream.head * q.heads() + h);  // the query head's number
-    visit(one, state.head(h));
-  }
+  for (std::size_t h = 0; h < q.heads(); ++h) visit(q.head(h), state.head(h));
 }
 
 /// Select and accumulate, without a check of shapes.

@@ -235,18 +235,21 @@ void accumulate_split(const BasicQuery<Real>& q, const Kv& kv, const Selection& 
   const std::size_t padded = round_up(kv.value_dim(), kStep<Real>);
   const std::size_t size = Partial<Real>::size(heads, padded);
   Workspace& own = workspaces[0];
-  Buffer<Chunk> chunks;
-  for_each_chunk(selection, [&](const Chunk& chunk) { chunks.push_back(chunk); });
-  Real* memory = own.get<Real>(Workspace::kAccumulator, (chunks.size() + 1) * size);
+  std::size_t count = 0;
+  for_each_chunk(selection, [&](const Chunk&) { ++count; });
+  Chunk* chunks = own.get<Chunk>(Workspace::kChunks, count);
+  Chunk* next = chunks;
+  for_each_chunk(selection, [&](const Chunk& chunk) { *next++ = chunk; });
+  Real* memory = own.get<Real>(Workspace::kAccumulator, (count + 1) * size);
   const LaneQuery<Real> lanes = lane_query<typename Kv::Key>(q, own);
-  run_tasks(executor, chunks.size(), [&](std::size_t i, std::size_t worker) {
+  run_tasks(executor, count, [&](std::size_t i, std::size_t worker) {
     Real* block_logits = workspaces[worker].template get<Real>(Workspace::kBlockLogits, heads * (kBlock + 1));
     accumulate_chunk(lanes, kv, selection, chunks[i], Partial<Real>::at(memory + i * size, heads, padded),
                      block_logits);
   });
-  const auto total = Partial<Real>::at(memory + chunks.size() * size, heads, padded);
+  const auto total = Partial<Real>::at(memory + count * size, heads, padded);
   total.clear(heads, padded);
-  for (std::size_t i = 0; i < chunks.size(); ++i) {
+  for (std::size_t i = 0; i < count; ++i) {
     merge_partial(total, Partial<Real>::at(memory + i * size, heads, padded), heads, padded);
   }
   finish<typename Kv::Value>(total, padded, state);

@@ -57,9 +57,10 @@ struct BasicQuery {
     return q;
   }
 
-  /// Row h alone, as a group of one.
+  /// Row h alone, as a group of one; its stream is that of its query head.
   BasicQuery head(std::size_t h) const {
     BasicQuery q = *this;
+    q.stream.head = static_cast<std::uint32_t>(stream.head * heads() + h);
     q.rows = {rows.row(h), 1, rows.cols, rows.stride};
     if (q.logit.alibi_slopes) q.logit.alibi_slopes += h;
     if (q.sink_logits) q.sink_logits += h;

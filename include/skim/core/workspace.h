@@ -25,6 +25,7 @@ class Workspace {
     kChosen,       // ranks a sampler has chosen
     kWeights,      // log weights of these, or a histogram
     kAccumulator,  // running and chunk-local numerators
+    kChunks,       // chunks of a selection, for several threads
     kRowRanges,    // how a layer's rows are cut
     kPanels,       // panels of a prefill
     kPrefill,      // their rows, and one block of keys and values

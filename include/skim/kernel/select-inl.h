@@ -182,18 +182,19 @@ void add_ranks(Selection& selection, Span within, const std::size_t* ranks, std:
   }
 }
 
-/// Merges the ascending run [merged, end) of `list` into the ascending run before it.
+/// Merges the ascending run [merged, end) of `list` into the ascending run before it, from the back: only the
+/// second run is moved away. (To swap the two buffers would let each of them grow at another call.)
 template <class T, class Key>
 void merge_run(Buffer<T>& list, Buffer<T>& spare, std::size_t& merged, const Key& key) {
   const std::size_t end = list.size();
   if (merged != 0 && merged != end && key(list[merged]) < key(list[merged - 1])) {
-    spare.resize(end);
-    std::size_t a = 0, b = merged;
-    for (std::size_t out = 0; out < end; ++out) {
-      const bool first = b == end || (a < merged && key(list[a]) < key(list[b]));
-      spare[out] = list[first ? a++ : b++];
+    std::size_t a = merged, b = end - merged;
+    spare.resize(b);
+    std::memcpy(spare.data(), list.data() + merged, b * sizeof(T));
+    for (std::size_t out = end; b != 0;) {
+      const bool second = a == 0 || key(list[a - 1]) < key(spare[b - 1]);
+      list[--out] = second ? spare[--b] : list[--a];
     }
-    list.swap(spare);
   }
   merged = end;
 }
