@@ -11,6 +11,8 @@
 
 namespace skim_bench {
 
+std::string blas_text() { return std::string("kernels for ") + openblas_get_corename(); }
+
 NaiveDecode::NaiveDecode(const Dataset<float>& data, Pool& pool)
     : data_(data), pool_(pool), logits_(pool.threads()), out_(data.shape().q_heads * data.shape().d) {
   for (auto& logits : logits_) logits.resize(data.shape().n);
@@ -25,11 +27,13 @@ void NaiveDecode::operator()() {
     float* p = logits_[first].data();
     for (std::size_t h = first; h < s.q_heads; h += pool_.threads()) {
       const skim::ContiguousKv<float>& kv = data_.heads()[h / s.group()];
-      cblas_sgemv(CblasRowMajor, CblasNoTrans, n, d, scale, kv.keys.data, d, data_.query(0, h), 1, 0, p, 1);
+      cblas_sgemv(CblasRowMajor, CblasNoTrans, n, d, scale, kv.keys.data, d, data_.query(0, h), 1, 0, p,
+                  1);
       const float most = *std::max_element(p, p + s.n);
       float sum = 0;
       for (std::size_t i = 0; i < s.n; ++i) sum += p[i] = std::exp(p[i] - most);
-      cblas_sgemv(CblasRowMajor, CblasTrans, n, d, 1 / sum, kv.values.data, d, p, 1, 0, out_.data() + h * s.d, 1);
+      cblas_sgemv(CblasRowMajor, CblasTrans, n, d, 1 / sum, kv.values.data, d, p, 1, 0,
+                  out_.data() + h * s.d, 1);
     }
   });
 }
@@ -43,8 +47,8 @@ SquareProduct::~SquareProduct() { openblas_set_num_threads(1); }
 
 void SquareProduct::operator()() {
   constexpr auto size = static_cast<blasint>(kSize);
-  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, size, size, size, 1, a_.data(), size, b_.data(), size, 0,
-              c_.data(), size);
+  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, size, size, size, 1, a_.data(), size,
+              b_.data(), size, 0, c_.data(), size);
 }
 
 }  // namespace skim_bench
@@ -52,6 +56,8 @@ void SquareProduct::operator()() {
 #else
 
 namespace skim_bench {
+
+std::string blas_text() { return "not found: no vs_naive, no sgemm_fraction"; }
 
 NaiveDecode::NaiveDecode(const Dataset<float>& data, Pool& pool) : data_(data), pool_(pool) {
   throw std::logic_error("built without OpenBLAS");

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <vector>
 
 #include "bench/dataset.h"
@@ -15,6 +16,9 @@ inline constexpr bool kHaveBlas = true;
 #else
 inline constexpr bool kHaveBlas = false;
 #endif
+
+/// What the head of the report says: whether there is one, and for which processor it has chosen its kernels.
+std::string blas_text();
 
 /// Decode as one writes it with a BLAS: sgemv, softmax, sgemv for each query head, one BLAS thread, each thread
 /// of the pool taking every T-th head.

@@ -98,8 +98,8 @@ class Dataset : public AnyDataset {
   const float* query(std::size_t row, std::size_t q_head) const {
     return queries_.data() + (row * shape().q_heads + q_head) * shape().d;
   }
-  std::span<const skim::ContiguousKv<T>> heads() const { return heads_; }      ///< empty when paged
-  std::span<const skim::PagedKv<T>> paged_heads() const { return paged_; }     ///< empty otherwise
+  std::span<const skim::ContiguousKv<T>> heads() const { return heads_; }   ///< empty when paged
+  std::span<const skim::PagedKv<T>> paged_heads() const { return paged_; }  ///< empty otherwise
 
   /// Relative l2 errors of out [rows, q_heads, d]: one for each query head of each row with an exact answer
   /// (decode: the one row; prefill: eight rows, evenly spaced, and the last).
@@ -108,7 +108,8 @@ class Dataset : public AnyDataset {
     for (std::size_t r = 0; r < exact_rows_.size(); ++r) {
       for (std::size_t h = 0; h < shape().q_heads; ++h) {
         const float* row = out + (exact_rows_[r] * shape().q_heads + h) * shape().d;
-        all.push_back(relative_l2(row, exact_.data() + (r * shape().q_heads + h) * shape().d, shape().d));
+        all.push_back(
+            relative_l2(row, exact_.data() + (r * shape().q_heads + h) * shape().d, shape().d));
       }
     }
     return all;
@@ -198,8 +199,9 @@ void Dataset<T>::ask_head(std::size_t kv_head, const SyntheticHead& head) {
     }
     for (std::size_t e = 0; e < exact_rows_.size(); ++e) {
       const std::size_t visible = s.n - spec_.rows + exact_rows_[e] + 1;
-      exact_attention(head, query(exact_rows_[e], q_head), visible, [](std::size_t j) { return j; },
-                      exact_.data() + (e * s.q_heads + q_head) * s.d);
+      exact_attention(
+          head, query(exact_rows_[e], q_head), visible, [](std::size_t j) { return j; },
+          exact_.data() + (e * s.q_heads + q_head) * s.d);
     }
   }
 }
@@ -209,7 +211,8 @@ inline std::unique_ptr<AnyDataset> current_dataset;
 /// The dataset of a benchmark. Only one is kept: benchmarks that share one are registered side by side.
 template <class T>
 const Dataset<T>& dataset(const DataSpec& spec) {
-  if (const auto* same = dynamic_cast<const Dataset<T>*>(current_dataset.get()); same && same->spec() == spec) {
+  if (const auto* same = dynamic_cast<const Dataset<T>*>(current_dataset.get());
+      same && same->spec() == spec) {
     return *same;
   }
   current_dataset.reset();  // before the next one asks for memory

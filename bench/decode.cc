@@ -46,16 +46,34 @@ const std::vector<Type> kAllTypes = {Type::kF32, Type::kF16, Type::kBF16};
 const std::vector<Type> kMainTypes = {Type::kF32, Type::kBF16};
 
 const std::vector<Sweep> kSweeps = {
-    {.methods = kDense, .types = kAllTypes, .heads = {kGqa, kMha}, .lengths = {1024, 4096, 32768, 131072}},
-    {.methods = kEstimators, .types = kMainTypes, .heads = {kGqa, kMha}, .lengths = {4096, 32768, 131072}},
+    {.methods = kDense,
+     .types = kAllTypes,
+     .heads = {kGqa, kMha},
+     .lengths = {1024, 4096, 32768, 131072}},
+    {.methods = kEstimators,
+     .types = kMainTypes,
+     .heads = {kGqa, kMha},
+     .lengths = {4096, 32768, 131072}},
     {.methods = kPerHead, .types = kMainTypes, .heads = {kGqa}, .lengths = {4096, 32768, 131072}},
-    {.methods = kDense, .types = kMainTypes, .heads = {kGqa}, .lengths = {32768}, .dims = {64, 96, 192, 256}},
+    {.methods = kDense,
+     .types = kMainTypes,
+     .heads = {kGqa},
+     .lengths = {32768},
+     .dims = {64, 96, 192, 256}},
     {.methods = kRagged, .types = kMainTypes, .heads = {kGqa}, .lengths = {32768}},
-    {.methods = k4kPages, .types = kMainTypes, .heads = {kGqa, kMha}, .lengths = {131072}, .huge_pages = false},
+    {.methods = k4kPages,
+     .types = kMainTypes,
+     .heads = {kGqa, kMha},
+     .lengths = {131072},
+     .huge_pages = false},
     {.methods = kDense, .types = kAllTypes, .heads = {kGqa}, .lengths = {1024}, .warm = true},
-    {.methods = kRivals, .types = {Type::kF32}, .heads = {kGqa}, .lengths = {32768},
-     .workloads = {"spread0.5", "spread3", "corr0", "corr1", "spread0.5_corr1", "spread3_corr1", "clustered05_runs",
-                   "clustered05", "clustered30_runs", "clustered30", "sink", "needles", "heavy", "outliers", "mixed"},
+    {.methods = kRivals,
+     .types = {Type::kF32},
+     .heads = {kGqa},
+     .lengths = {32768},
+     .workloads = {"spread0.5", "spread3", "corr0", "corr1", "spread0.5_corr1", "spread3_corr1",
+                   "clustered05_runs", "clustered05", "clustered30_runs", "clustered30", "sink",
+                   "needles", "heavy", "outliers", "mixed"},
      .threads = {1}},
 };
 
@@ -86,8 +104,8 @@ class RaggedCall {
 
   void operator()() {
     options_.workspaces = workspaces_;
-    skim::attend(skim::StageList{{skim::Dense{}}}, query_, skim::LayerKv<skim::ContiguousKv<T>>{heads_, kv_heads_},
-                 state_, options_);
+    skim::attend(skim::StageList{{skim::Dense{}}}, query_,
+                 skim::LayerKv<skim::ContiguousKv<T>>{heads_, kv_heads_}, state_, options_);
   }
 
   /// Of all KV heads of all sequences.
@@ -111,10 +129,11 @@ void run_ragged(benchmark::State& state, const Case& c) {
   const Dataset<T>& data = dataset<T>(c.data);
   Pool& pool = Machine::pool(c.threads);
   RaggedCall<T> call(data, pool);
+  const double bytes = call.positions() * 2 * static_cast<double>(data.shape().d * sizeof(T));
   for (auto _ : state) {
-    const Rounds rounds = compete(c, {{"this", [&] { call(); }}, read_loop(pool)});
+    const Rounds rounds = compete(c, {{"this", [&] { call(); }}, read_loop(pool, bytes)});
     report_rounds(state, rounds);
-    state.counters["read_fraction"] = read_fraction(rounds, call.positions() * 2 * static_cast<double>(data.shape().d * sizeof(T)));
+    report_read_fraction(state, rounds, bytes);
   }
   report_errors(state, data.errors(call.last_out()));
 }
@@ -127,31 +146,34 @@ void run_decode(benchmark::State& state, const Case& c) {
   const Shape& s = data.shape();
   Pool& pool = Machine::pool(c.threads);
   const skim::StageList estimator = skim::parse(c.method.recipe);
-  const auto grouping = has_tag(c.method.what, "_perhead") ? skim::Grouping::kPerHead : skim::Grouping::kPerGroup;
+  const auto grouping =
+      has_tag(c.method.what, "_perhead") ? skim::Grouping::kPerHead : skim::Grouping::kPerGroup;
   const bool is_dense = c.method.recipe == "dense";
+
+  const Coverage read = coverage(estimator, data, data.heads(), grouping);
+  const double row_bytes = static_cast<double>(s.d * sizeof(T));
+  const double bytes = static_cast<double>(s.kv_heads * s.n) * row_bytes * (read.keys + read.values);
 
   Call call(estimator, data, data.heads(), grouping, pool);
   Call dense(skim::parse("dense"), data, data.heads(), skim::Grouping::kPerGroup, pool);
   std::vector<Contestant> field = {{"this", [&] { call(); }}};
-  if (!c.warm) field.push_back(read_loop(pool));
+  if (!c.warm) field.push_back(read_loop(pool, bytes));
   if (!is_dense) field.push_back({"dense", [&] { dense(); }});
   std::unique_ptr<NaiveDecode> naive;
   if constexpr (std::is_same_v<T, float>) {
     if (is_dense && kHaveBlas) {
       naive = std::make_unique<NaiveDecode>(data, pool);
       (*naive)();
-      if (median(data.errors(naive->out())) > 1e-3) throw std::logic_error("the naive version is wrong");
+      if (median(data.errors(naive->out())) > 1e-3)
+        throw std::logic_error("the naive version is wrong");
       field.push_back({"naive", [&] { (*naive)(); }});
     }
   }
 
-  const Coverage read = coverage(estimator, data, data.heads(), grouping);
-  const double row_bytes = static_cast<double>(s.d * sizeof(T));
-  const double bytes = static_cast<double>(s.kv_heads * s.n) * row_bytes * (read.keys + read.values);
   for (auto _ : state) {
     const Rounds rounds = compete(c, std::move(field));
     report_rounds(state, rounds);
-    if (rounds.has("read")) state.counters["read_fraction"] = read_fraction(rounds, bytes);
+    report_read_fraction(state, rounds, bytes);
     if (rounds.has("dense")) state.counters["vs_dense"] = rounds.ratio("dense", "this");
     if (rounds.has("naive")) state.counters["vs_naive"] = rounds.ratio("naive", "this");
   }

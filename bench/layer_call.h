@@ -20,8 +20,11 @@ template <class E, class Kv>
 class LayerCall {
  public:
   template <class T>
-  LayerCall(E estimator, const Dataset<T>& data, std::span<const Kv> heads, skim::Grouping grouping, Pool& pool)
-      : estimator_(std::move(estimator)), kv_{heads, data.shape().kv_heads}, workspaces_(pool.threads()) {
+  LayerCall(E estimator, const Dataset<T>& data, std::span<const Kv> heads, skim::Grouping grouping,
+            Pool& pool)
+      : estimator_(std::move(estimator)),
+        kv_{heads, data.shape().kv_heads},
+        workspaces_(pool.threads()) {
     const Shape& s = data.shape();
     const std::size_t rows = data.spec().rows;
     query_.rows = {data.queries(), rows, s.q_heads, s.d};
@@ -60,8 +63,9 @@ struct Coverage {
 /// Whether an estimator scores every visible key before it selects.
 inline bool scores_every_key(const skim::StageList& e) {
   for (const skim::Stage& stage : e.stages) {
-    const bool blind = std::holds_alternative<skim::Dense>(stage) || std::holds_alternative<skim::Sinks>(stage) ||
-                       std::holds_alternative<skim::Window>(stage) || std::holds_alternative<skim::UniformTail>(stage);
+    const bool blind =
+        std::holds_alternative<skim::Dense>(stage) || std::holds_alternative<skim::Sinks>(stage) ||
+        std::holds_alternative<skim::Window>(stage) || std::holds_alternative<skim::UniformTail>(stage);
     if (!blind) return true;
   }
   return false;
@@ -69,7 +73,8 @@ inline bool scores_every_key(const skim::StageList& e) {
 
 /// Decode: what the one row of `data` selects under the streams a layer call would use.
 template <class Kv, class T>
-Coverage coverage(const skim::StageList& e, const Dataset<T>& data, std::span<const Kv> heads, skim::Grouping grouping) {
+Coverage coverage(const skim::StageList& e, const Dataset<T>& data, std::span<const Kv> heads,
+                  skim::Grouping grouping) {
   const Shape& s = data.shape();
   const std::size_t step = std::max<std::size_t>(1, s.kv_heads / 8);
   Coverage total;
@@ -86,9 +91,11 @@ Coverage coverage(const skim::StageList& e, const Dataset<T>& data, std::span<co
       for (const skim::Span& span : chosen.spans()) {
         std::fill(read.begin() + span.first, read.begin() + span.last, true);
       }
-      for (const skim::Pick& pick : chosen.picks()) read[static_cast<std::size_t>(pick.position)] = true;
+      for (const skim::Pick& pick : chosen.picks())
+        read[static_cast<std::size_t>(pick.position)] = true;
     }
-    total.values += static_cast<double>(std::count(read.begin(), read.end(), true)) / static_cast<double>(s.n);
+    total.values +=
+        static_cast<double>(std::count(read.begin(), read.end(), true)) / static_cast<double>(s.n);
   }
   total.values /= counted;
   total.keys = scores_every_key(e) ? 1 : total.values;

@@ -4,6 +4,7 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <atomic>
 #include <fstream>
 #include <map>
 #include <memory>
@@ -31,7 +32,8 @@ float sum_of(const float* p, std::size_t count) {
     s6 = hn::Add(s6, hn::Load(tag, p + i + 6 * lanes));
     s7 = hn::Add(s7, hn::Load(tag, p + i + 7 * lanes));
   }
-  const auto sum = hn::Add(hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)), hn::Add(hn::Add(s4, s5), hn::Add(s6, s7)));
+  const auto sum =
+      hn::Add(hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)), hn::Add(hn::Add(s4, s5), hn::Add(s6, s7)));
   return hn::GetLane(hn::SumOfLanes(tag, sum));
 }
 
@@ -102,16 +104,19 @@ std::size_t last_level_cache() {
   return size.empty() ? 32 * kMiB : std::stoull(size) * 1024;
 }
 
-void ReadLoop::run(Pool& pool) {
-  const std::size_t count = memory_.size() / sizeof(float);
-  const std::size_t each = count / pool.threads() / 4096 * 4096;
-  const auto* data = reinterpret_cast<const float*>(memory_.data());
+void ReadLoop::run(Pool& pool, std::size_t bytes) {
+  constexpr std::size_t kStep = 4096;  // of each thread's part, in floats
+  const std::size_t step = kStep * pool.threads() * sizeof(float);
+  bytes = std::min(bytes, memory_.size()) / step * step;
+  if (next_ + bytes > memory_.size()) next_ = 0;
+  const auto* data = reinterpret_cast<const float*>(memory_.data() + next_);
+  const std::size_t each = bytes / sizeof(float) / pool.threads();
   std::atomic<float> sum{0};
   pool.each(pool.threads(), [&](std::size_t i, std::size_t) {
-    const std::size_t first = i * each, last = i + 1 == pool.threads() ? count : first + each;
-    sum.store(HWY_NAMESPACE::sum_of(data + first, last - first), std::memory_order_relaxed);
+    sum.store(HWY_NAMESPACE::sum_of(data + i * each, each), std::memory_order_relaxed);
   });
   benchmark::DoNotOptimize(sum_ = sum.load());
+  next_ += bytes;
 }
 
 ReadLoop& Machine::read_loop() {
@@ -121,7 +126,7 @@ ReadLoop& Machine::read_loop() {
 
 void Machine::flush(Pool& pool) {
   static ReadLoop other(std::max(128 * kMiB, 2 * last_level_cache()));
-  other.run(pool);
+  other.run(pool, other.bytes());
 }
 
 Pool& Machine::pool(std::size_t threads) {
@@ -155,7 +160,8 @@ void add_machine_context() {
   benchmark::AddCustomContext("compiler", compiler());
   benchmark::AddCustomContext("flags", flags());
   benchmark::AddCustomContext("last-level cache", std::to_string(last_level_cache() / kMiB) + " MiB");
-  benchmark::AddCustomContext("transparent huge pages", first_line("/sys/kernel/mm/transparent_hugepage/enabled"));
+  benchmark::AddCustomContext("transparent huge pages",
+                              first_line("/sys/kernel/mm/transparent_hugepage/enabled"));
 }
 
 }  // namespace skim_bench

@@ -17,7 +17,8 @@ namespace {
 
 constexpr char kHelp[] =
     "skim_bench options beside those of Google Benchmark (--help shows them all):\n"
-    "  --rounds=N   so many rounds of each comparison; default: what fits in 2 s, 5 to 25, or 3 slow ones\n"
+    "  --rounds=N   so many rounds of each comparison; default: what fits in 2 s, 5 to 41, or 3 slow "
+    "ones\n"
     "  --quick      three rounds: shows that it runs, not how fast\n\n";
 
 /// Takes our own options out of the arguments; false when one is wrong.
@@ -63,8 +64,8 @@ int main(int argc, char** argv) {
 
   skim_bench::add_machine_context();
   benchmark::AddCustomContext("data", "synthetic");
-  benchmark::AddCustomContext("OpenBLAS", skim_bench::kHaveBlas ? "found"
-                                                                : "not found: no vs_naive, no sgemm_fraction");
+  benchmark::AddCustomContext(
+      "OpenBLAS", skim_bench::kHaveBlas ? "found" : "not found: no vs_naive, no sgemm_fraction");
   skim_bench::register_decode();
   skim_bench::register_prefill();
   skim_bench::register_select();

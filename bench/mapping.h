@@ -23,7 +23,8 @@ class Mapping {
   Mapping() = default;
   /// Throws std::bad_alloc when there is no address space.
   Mapping(std::size_t bytes, bool huge) : bytes_(bytes), mapped_(bytes + kHugePage) {
-    base_ = mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    base_ = mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                 -1, 0);
     if (base_ == MAP_FAILED) throw std::bad_alloc();
     madvise(base_, mapped_, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
     const auto address = reinterpret_cast<std::uintptr_t>(base_);

@@ -16,7 +16,8 @@ namespace skim_bench {
 class Pool {
  public:
   explicit Pool(std::size_t threads) {
-    for (std::size_t worker = 1; worker < threads; ++worker) threads_.emplace_back([this, worker] { serve(worker); });
+    for (std::size_t worker = 1; worker < threads; ++worker)
+      threads_.emplace_back([this, worker] { serve(worker); });
   }
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
@@ -30,15 +31,21 @@ class Pool {
 
   skim::Executor executor() {
     if (threads_.empty()) return {};
-    return {threads(), [](void* pool, std::size_t tasks, skim::Executor::Task task, void* arg) {
+    return {threads(),
+            [](void* pool, std::size_t tasks, skim::Executor::Task task, void* arg) {
               static_cast<Pool*>(pool)->run(tasks, task, arg);
-            }, this};
+            },
+            this};
   }
 
   /// Calls task(i, worker) for i in [0, tasks) and returns when all are done.
   template <class Task>
   void each(std::size_t tasks, const Task& task) {
-    run(tasks, [](void* arg, std::size_t i, std::size_t worker) { (*static_cast<const Task*>(arg))(i, worker); },
+    run(
+        tasks,
+        [](void* arg, std::size_t i, std::size_t worker) {
+          (*static_cast<const Task*>(arg))(i, worker);
+        },
         const_cast<void*>(static_cast<const void*>(&task)));
   }
 
@@ -70,12 +77,14 @@ class Pool {
   }
 
   void work(std::size_t worker) {
-    for (std::size_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < tasks_;) task_(arg_, i, worker);
+    for (std::size_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < tasks_;)
+      task_(arg_, i, worker);
   }
 
   void serve(std::size_t worker) {
     for (std::size_t seen = 0;;) {
-      for (int spins = 0; spins < kSpins && jobs_.load(std::memory_order_acquire) == seen; ++spins) pause();
+      for (int spins = 0; spins < kSpins && jobs_.load(std::memory_order_acquire) == seen; ++spins)
+        pause();
       jobs_.wait(seen, std::memory_order_acquire);
       ++seen;  // one job at a time: none is skipped
       if (stop_) return;

@@ -18,10 +18,19 @@ const std::vector<Method> kSparse = {
 const std::vector<Type> kMainTypes = {Type::kF32, Type::kBF16};
 
 const std::vector<Sweep> kSweeps = {
-    {.methods = kDense, .types = kMainTypes, .heads = {{8, 2}}, .lengths = {1024, 4096}, .prefill = true},
+    {.methods = kDense,
+     .types = kMainTypes,
+     .heads = {{8, 2}},
+     .lengths = {1024, 4096},
+     .prefill = true},
     {.methods = kSparse, .types = kMainTypes, .heads = {{8, 2}}, .lengths = {4096}, .prefill = true},
     {.methods = kSparse, .types = {Type::kF32}, .heads = {{8, 2}}, .lengths = {16384}, .prefill = true},
-    {.methods = kDense, .types = {Type::kF32}, .heads = {{8, 2}}, .lengths = {4096}, .dims = {64, 96, 192, 256}, .prefill = true},
+    {.methods = kDense,
+     .types = {Type::kF32},
+     .heads = {{8, 2}},
+     .lengths = {4096},
+     .dims = {64, 96, 192, 256},
+     .prefill = true},
 };
 
 template <class T>
@@ -50,7 +59,8 @@ void run_prefill(benchmark::State& state, const Case& c) {
     report_rounds(state, rounds);
     if (rounds.has("dense")) state.counters["vs_dense"] = rounds.ratio("dense", "this");
     if (rounds.has("sgemm")) {
-      state.counters["sgemm_fraction"] = operations / SquareProduct::operations() * rounds.ratio("sgemm", "this");
+      state.counters["sgemm_fraction"] =
+          operations / SquareProduct::operations() * rounds.ratio("sgemm", "this");
     }
     if (is_dense) state.counters["GFLOP/s"] = operations / rounds.seconds("this") * 1e-9;
   }

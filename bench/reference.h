@@ -17,7 +17,8 @@ inline double wide_dot(const float* a, const float* b, std::size_t d) {
   double sum[8] = {};
   std::size_t c = 0;
   for (; c + 8 <= d; c += 8) {
-    for (std::size_t j = 0; j < 8; ++j) sum[j] += static_cast<double>(a[c + j]) * static_cast<double>(b[c + j]);
+    for (std::size_t j = 0; j < 8; ++j)
+      sum[j] += static_cast<double>(a[c + j]) * static_cast<double>(b[c + j]);
   }
   double total = 0;
   for (const double part : sum) total += part;
@@ -29,12 +30,13 @@ inline double wide_dot(const float* a, const float* b, std::size_t d) {
 
 /// out[0, d) = attention of query row q over `count` positions of `head`; position(j) is the j-th of them.
 template <class PositionOf>
-void exact_attention(const SyntheticHead& head, const float* q, std::size_t count, const PositionOf& position,
-                     double* out) {
+void exact_attention(const SyntheticHead& head, const float* q, std::size_t count,
+                     const PositionOf& position, double* out) {
   const std::size_t d = head.d;
   const double scale = 1 / std::sqrt(static_cast<double>(d));
   std::vector<double> s(count);
-  for (std::size_t j = 0; j < count; ++j) s[j] = scale * reference_detail::wide_dot(q, head.key(position(j)), d);
+  for (std::size_t j = 0; j < count; ++j)
+    s[j] = scale * reference_detail::wide_dot(q, head.key(position(j)), d);
   const double most = count == 0 ? 0 : *std::max_element(s.begin(), s.end());
   double sum = 0;
   std::fill_n(out, d, 0.0);

@@ -4,6 +4,8 @@
 // of two calls of one round does not notice.
 #pragma once
 
+#include <time.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
@@ -32,13 +34,13 @@ struct Contestant {
 
 /// How many rounds there are.
 struct Patience {
-  std::size_t rounds = 0;  ///< 0: as many as `seconds` allow, between 5 and 25, or 3 if one takes long
+  std::size_t rounds = 0;  ///< 0: as many as `seconds` allow, between 5 and 41, or 3 if one takes long
   double seconds = 2;
 
   std::size_t count(double seconds_of_one) const {
     if (rounds != 0) return rounds;
     if (seconds_of_one > seconds) return 3;
-    return static_cast<std::size_t>(std::clamp(seconds / std::max(seconds_of_one, 1e-9), 5.0, 25.0));
+    return static_cast<std::size_t>(std::clamp(seconds / std::max(seconds_of_one, 1e-9), 5.0, 41.0));
   }
 };
 
@@ -62,6 +64,11 @@ class Rounds {
   }
 
   std::size_t count() const { return rounds_; }
+
+  /// The share of the timed seconds in which the calling thread did not run, because others did. Where it is
+  /// not near 0 the figures are those of a loaded machine: short calls come off better than long ones.
+  double off_cpu() const { return std::max(0.0, 1 - cpu_ / wall_); }
+
   bool has(const std::string& name) const { return find(name) != field_.size(); }
 
   /// Median time of one call.
@@ -78,14 +85,25 @@ class Rounds {
  private:
   using Clock = std::chrono::steady_clock;
 
-  static double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+  static double cpu_seconds() {  // of this thread
+    timespec t{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+  }
+  static double since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  }
 
-  double time(std::size_t i, const Prepare& prepare) const {
+  double time(std::size_t i, const Prepare& prepare) {
     prepare(field_[i]);
+    const double cpu = cpu_seconds();
     const auto start = Clock::now();
     field_[i].run();
     const double seconds = since(start);
-    if (field_[i].pause > 0) std::this_thread::sleep_for(std::chrono::duration<double>(field_[i].pause));
+    wall_ += seconds;
+    cpu_ += cpu_seconds() - cpu;
+    if (field_[i].pause > 0)
+      std::this_thread::sleep_for(std::chrono::duration<double>(field_[i].pause));
     return seconds;
   }
 
@@ -102,6 +120,7 @@ class Rounds {
   std::vector<Contestant> field_;
   std::vector<std::vector<double>> seconds_;  // [contestant][round]
   std::size_t rounds_ = 0;
+  double wall_ = 0, cpu_ = 0;  // of all timed calls
 };
 
 }  // namespace skim_bench

@@ -27,7 +27,8 @@ void nth_element_ranks(const std::vector<float>& scores, std::size_t k, std::vec
   const auto nth = copy.begin() + static_cast<std::ptrdiff_t>(k - 1);
   std::nth_element(copy.begin(), nth, copy.end(), std::greater<>());
   const float least = *nth;
-  std::size_t ties = k - static_cast<std::size_t>(std::count_if(copy.begin(), nth, [&](float x) { return x > least; }));
+  std::size_t ties = k - static_cast<std::size_t>(
+                             std::count_if(copy.begin(), nth, [&](float x) { return x > least; }));
   ranks.resize(scores.size());
   std::size_t count = 0;
   for (std::size_t i = 0; i < scores.size(); ++i) {
@@ -63,21 +64,23 @@ void run_select(benchmark::State& state, const Case& c, double share) {
     }
   }
   for (auto _ : state) {
-    const Rounds rounds = compete(c, {
-        {"this", [&] {
-           for (const auto& array : scores) {
-             benchmark::DoNotOptimize(skim::HWY_NAMESPACE::largest(array.data(), n, k, ws).ranks);
-           }
-         }},
-        {"nth_element", [&] {
-           for (const auto& array : scores) {
-             nth_element_ranks(array, k, copy, ranks);
-             benchmark::DoNotOptimize(ranks.data());
-           }
-         }}});
+    const Rounds rounds = compete(
+        c, {{"this",
+             [&] {
+               for (const auto& array : scores) {
+                 benchmark::DoNotOptimize(skim::HWY_NAMESPACE::largest(array.data(), n, k, ws).ranks);
+               }
+             }},
+            {"nth_element", [&] {
+               for (const auto& array : scores) {
+                 nth_element_ranks(array, k, copy, ranks);
+                 benchmark::DoNotOptimize(ranks.data());
+               }
+             }}});
     state.SetIterationTime(rounds.seconds("this") / kArrays);
     state.counters["vs_nth_element"] = rounds.ratio("nth_element", "this");
     state.counters["rounds"] = static_cast<double>(rounds.count());
+    state.counters["off_cpu"] = rounds.off_cpu();
   }
 }
 
@@ -88,7 +91,9 @@ void register_select() {
     for (const Share& s : kShares) {
       for (const bool warm : {false, true}) {
         Case c{"select", {s.what, ""}, Type::kF32, {{1, 1, n, 128}}, "iid", warm, false, 1};
-        register_case(c, [share = s.share](benchmark::State& state, const Case& mine) { run_select(state, mine, share); });
+        register_case(c, [share = s.share](benchmark::State& state, const Case& mine) {
+          run_select(state, mine, share);
+        });
       }
     }
   }

@@ -4,6 +4,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <exception>
 #include <string>
 #include <vector>
@@ -30,18 +31,30 @@ void register_gather();
 /// one iteration, whose time is the median of one call.
 template <class Run>
 void register_case(const Case& c, const Run& run) {
-  benchmark::RegisterBenchmark(c.name().c_str(), [c, run](benchmark::State& state) {
-    try {
-      run(state, c);
-    } catch (const std::exception& error) {
-      state.SkipWithError(error.what());
-    }
-  })->UseManualTime()->Unit(benchmark::kMillisecond);
+  benchmark::RegisterBenchmark(c.name().c_str(),
+                               [c, run](benchmark::State& state) {
+                                 try {
+                                   run(state, c);
+                                 } catch (const std::exception& error) {
+                                   state.SkipWithError(error.what());
+                                 }
+                               })
+      ->UseManualTime()
+      ->Unit(benchmark::kMillisecond);
 }
 
-inline Contestant read_loop(Pool& pool) {
-  Machine::read_loop();  // made before the clock runs
-  return {"read", [&pool] { Machine::read_loop().run(pool); }};
+inline std::size_t read_loop_bytes(double bytes) {
+  constexpr std::size_t kMiB = std::size_t{1} << 20;
+  return std::clamp(static_cast<std::size_t>(bytes) / kMiB * kMiB, 4 * kMiB,
+                    Machine::read_loop().bytes());
+}
+
+/// A contestant, "read", that only reads: as many bytes as the call it is a yardstick for (4 to 512 MiB), so
+/// that both are as likely to be interrupted on a machine that others use. Cold by itself.
+inline Contestant read_loop(Pool& pool, double bytes) {
+  ReadLoop& loop = Machine::read_loop();  // made before the clock runs
+  const std::size_t size = read_loop_bytes(bytes);
+  return {"read", [&pool, &loop, size] { loop.run(pool, size); }};
 }
 
 /// Runs the contestants. Before each call caches are emptied, or, in a warm case, filled by the same call.
@@ -51,18 +64,19 @@ inline Rounds compete(const Case& c, std::vector<Contestant> field) {
   return {std::move(field), prepare, settings.patience};
 }
 
-/// The bandwidth of "this", which reads `bytes`, over that of "read".
-inline double read_fraction(const Rounds& rounds, double bytes) {
-  return bytes / static_cast<double>(Machine::read_loop().bytes()) * rounds.ratio("read", "this");
-}
-
 /// What every case tells besides its own figures: for orientation, and to see a noisy run.
 inline void report_rounds(benchmark::State& state, const Rounds& rounds) {
   state.SetIterationTime(rounds.seconds("this"));
   state.counters["rounds"] = static_cast<double>(rounds.count());
-  if (rounds.has("read")) {
-    state.counters["read_GB/s"] = static_cast<double>(Machine::read_loop().bytes()) / rounds.seconds("read") * 1e-9;
-  }
+  state.counters["off_cpu"] = rounds.off_cpu();
+}
+
+/// The bandwidth of "this", which reads `bytes`, as a share of that of "read".
+inline void report_read_fraction(benchmark::State& state, const Rounds& rounds, double bytes) {
+  if (!rounds.has("read")) return;
+  const auto loop = static_cast<double>(read_loop_bytes(bytes));
+  state.counters["read_fraction"] = bytes / loop * rounds.ratio("read", "this");
+  state.counters["read_GB/s"] = loop / rounds.seconds("read") * 1e-9;
 }
 
 inline void report_errors(benchmark::State& state, const std::vector<double>& errors) {

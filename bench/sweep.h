@@ -18,9 +18,12 @@ enum class Type { kF32, kF16, kBF16 };
 template <class Visit>
 void visit_type(Type type, const Visit& visit) {
   switch (type) {
-    case Type::kF32: return visit(float{});
-    case Type::kF16: return visit(skim::F16{});
-    case Type::kBF16: return visit(skim::BF16{});
+    case Type::kF32:
+      return visit(float{});
+    case Type::kF16:
+      return visit(skim::F16{});
+    case Type::kBF16:
+      return visit(skim::BF16{});
   }
 }
 
@@ -42,7 +45,7 @@ struct Case {
   Type type = Type::kF32;
   DataSpec data{};
   std::string workload = "iid";
-  bool warm = false;       ///< caches are not emptied before each call
+  bool warm = false;  ///< caches are not emptied before each call
   bool shows_heads = true;
   std::size_t threads = 1;
 
@@ -77,23 +80,31 @@ struct Sweep {
 /// All benchmarks of a suite, those that share a dataset side by side.
 inline std::vector<Case> expand(const std::string& suite, const std::vector<Sweep>& sweeps) {
   std::vector<Case> cases;
+  const auto add = [&](const Sweep& s, const Shape& shape, const std::string& workload, Type type) {
+    const std::size_t rows = s.prefill ? shape.n : 1;
+    const DataSpec data{shape, parse_workload(workload), s.layout, s.huge_pages, rows};
+    for (const Method& method : s.methods) {
+      for (const std::size_t threads : s.threads) {
+        cases.push_back({suite, method, type, data, workload, s.warm, true, threads});
+      }
+    }
+  };
   for (const Sweep& s : sweeps) {
-    for (const std::size_t n : s.lengths) for (const Heads heads : s.heads) for (const std::size_t d : s.dims) {
-      for (const std::string& workload : s.workloads) for (const Type type : s.types) {
-        const DataSpec data{{heads.q, heads.kv, n, d}, parse_workload(workload), s.layout, s.huge_pages, s.prefill ? n : 1};
-        for (const Method& method : s.methods) for (const std::size_t threads : s.threads) {
-          cases.push_back({suite, method, type, data, workload, s.warm, true, threads});
+    for (const std::size_t n : s.lengths) {
+      for (const Heads heads : s.heads) {
+        for (const std::size_t d : s.dims) {
+          for (const std::string& workload : s.workloads) {
+            for (const Type type : s.types) add(s, {heads.q, heads.kv, n, d}, workload, type);
+          }
         }
       }
     }
   }
-  // Stable: each case moves up to the first one with its dataset.
-  for (std::size_t i = 0; i < cases.size(); ++i) {
-    const Case first = cases[i];
-    std::stable_partition(cases.begin() + static_cast<std::ptrdiff_t>(i), cases.end(), [&](const Case& c) {
-      return c.type == first.type && c.data == first.data;
-    });
-    while (i + 1 < cases.size() && cases[i + 1].type == first.type && cases[i + 1].data == first.data) ++i;
+  // Each case moves up to the first one with its dataset; their order is kept.
+  for (auto first = cases.begin(); first != cases.end();) {
+    const Case head = *first;
+    first = std::stable_partition(
+        first, cases.end(), [&](const Case& c) { return c.type == head.type && c.data == head.data; });
   }
   return cases;
 }

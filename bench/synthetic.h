@@ -19,10 +19,10 @@ namespace skim_bench {
 /// One KV head and the query heads that share it, synthetic. Logits are <q, k> / sqrt(d).
 struct SyntheticHead {
   std::size_t n = 0, d = 0, group = 0;
-  std::vector<float> queries;          // [group, d]
-  std::vector<float> keys, values;     // [n, d]
-  std::vector<std::size_t> needles;    // positions
-  std::vector<std::size_t> heavy;      // positions, the heaviest first
+  std::vector<float> queries;        // [group, d]
+  std::vector<float> keys, values;   // [n, d]
+  std::vector<std::size_t> needles;  // positions
+  std::vector<std::size_t> heavy;    // positions, the heaviest first
 
   const float* query(std::size_t h) const { return queries.data() + h * d; }
   const float* key(std::size_t i) const { return keys.data() + i * d; }
@@ -63,7 +63,8 @@ inline bool extend(std::vector<Vector>& basis, Vector x) {
 /// so the key mean and the query's part along it shift all ordinary logits alike and change no spread.
 class HeadMaker {
  public:
-  HeadMaker(const Workload& w, std::size_t n, std::size_t d, std::size_t group, std::uint64_t seed, SyntheticHead& out)
+  HeadMaker(const Workload& w, std::size_t n, std::size_t d, std::size_t group, std::uint64_t seed,
+            SyntheticHead& out)
       : w_(w), n_(n), d_(d), group_(group), seed_(seed), out_(out) {}
 
   void make() {
@@ -84,7 +85,18 @@ class HeadMaker {
   }
 
  private:
-  enum Stream : std::uint64_t { kMean, kOutlier, kDirection, kPlace, kCentre, kCluster, kKey, kSink, kValueMean, kValue };
+  enum Stream : std::uint64_t {
+    kMean,
+    kOutlier,
+    kDirection,
+    kPlace,
+    kCentre,
+    kCluster,
+    kKey,
+    kSink,
+    kValueMean,
+    kValue
+  };
 
   Vector gaussian(Stream stream, std::uint64_t row) const {
     std::vector<float> x(d_);
@@ -110,7 +122,8 @@ class HeadMaker {
     const Vector common = gaussian(kDirection, 0);
     for (std::size_t h = 0; h < group_; ++h) {
       Vector p = gaussian(kDirection, 1 + h);
-      for (std::size_t c = 0; c < d_; ++c) p[c] = std::sqrt(w_.alike) * common[c] + std::sqrt(1 - w_.alike) * p[c];
+      for (std::size_t c = 0; c < d_; ++c)
+        p[c] = std::sqrt(w_.alike) * common[c] + std::sqrt(1 - w_.alike) * p[c];
       project_out(shift_, p);
       const double length = std::sqrt(dot(p, p));
       for (double& c : p) c /= length;
@@ -124,7 +137,8 @@ class HeadMaker {
 
   void choose_special_positions() {
     const std::size_t count = static_cast<std::size_t>(w_.needles) + static_cast<std::size_t>(w_.heavy);
-    if (2 * (count + 1) > n_) throw std::invalid_argument("workload: n is too small for so many needles and heavy hitters");
+    if (2 * (count + 1) > n_)
+      throw std::invalid_argument("workload: n is too small for so many needles and heavy hitters");
     special_.assign(n_, 0);
     special_[0] = w_.sink > 0;
     std::vector<std::size_t> places;
@@ -214,7 +228,9 @@ class HeadMaker {
     return 1 - w_.sink - (w_.needles > 0 ? w_.needlemass : 0) - (w_.heavy > 0 ? w_.heavymass : 0);
   }
   /// The logit with which a key holds `mass` in head h.
-  double logit_of(double mass, std::size_t h) const { return lse_[h] + std::log(mass / ordinary_mass()); }
+  double logit_of(double mass, std::size_t h) const {
+    return lse_[h] + std::log(mass / ordinary_mass());
+  }
 
   /// Makes key i as before but for the part seen by the queries: the logits are those that give it `mass`.
   void place(std::size_t i, double mass) {
@@ -256,15 +272,19 @@ class HeadMaker {
     const Vector& m = shift_[0];
     std::vector<Vector> basis = shift_;
     for (const Vector& p : directions_) extend(basis, p);
-    if (!extend(basis, gaussian(kSink, 0))) throw std::invalid_argument("workload: d is too small for a sink");
+    if (!extend(basis, gaussian(kSink, 0)))
+      throw std::invalid_argument("workload: d is too small for a sink");
     const Vector& aside = basis.back();
     for (std::size_t c = 0; c < d_; ++c) {
-      out_.keys[c] = static_cast<float>(root_d() * (std::sqrt(1 - kCosine * kCosine) * aside[c] - kCosine * m[c]));
+      out_.keys[c] =
+          static_cast<float>(root_d() * (std::sqrt(1 - kCosine * kCosine) * aside[c] - kCosine * m[c]));
     }
-    const double distance = std::sqrt(dot(mean_, mean_)) + kCosine * root_d();  // of sink and mean along m
+    const double distance =
+        std::sqrt(dot(mean_, mean_)) + kCosine * root_d();  // of sink and mean along m
     for (std::size_t h = 0; h < group_; ++h) {
       const double against = logit_of(w_.sink, h) * root_d() / distance;
-      for (std::size_t c = 0; c < d_; ++c) out_.queries[h * d_ + c] -= static_cast<float>(against * m[c]);
+      for (std::size_t c = 0; c < d_; ++c)
+        out_.queries[h * d_ + c] -= static_cast<float>(against * m[c]);
       scores(h)[0] = static_cast<float>(logit_of(w_.sink, h));
     }
   }
@@ -312,31 +332,33 @@ class HeadMaker {
   std::uint64_t seed_;
   SyntheticHead& out_;
 
-  Vector mean_;                          // [d], the key mean
-  std::vector<Vector> shift_;            // its direction, if it is not 0
-  std::vector<Vector> directions_;       // [group]
-  std::vector<float> rows_;              // the same in float, [group, d]
-  std::vector<char> special_;            // [n], not an ordinary key
-  std::vector<float> centres_;           // [clusters, d]
+  Vector mean_;                     // [d], the key mean
+  std::vector<Vector> shift_;       // its direction, if it is not 0
+  std::vector<Vector> directions_;  // [group]
+  std::vector<float> rows_;         // the same in float, [group, d]
+  std::vector<char> special_;       // [n], not an ordinary key
+  std::vector<float> centres_;      // [clusters, d]
   std::vector<float> mean_row_, unit_mean_;
-  std::vector<float> scores_;            // [group, n]
-  std::vector<double> to_logit_, lse_;   // [group]
+  std::vector<float> scores_;           // [group, n]
+  std::vector<double> to_logit_, lse_;  // [group]
 };
 
 }  // namespace synthetic_detail
 
 /// Fills `head` with n positions of d channels and `group` query heads. Memory of `head` is used again.
 /// A head of n = 131072, d = 128 takes 0.05 to 0.2 s. Throws std::invalid_argument on knobs that do not fit.
-inline void make_head(const Workload& w, std::size_t n, std::size_t d, std::size_t group, std::uint64_t seed,
-                      SyntheticHead& head) {
+inline void make_head(const Workload& w, std::size_t n, std::size_t d, std::size_t group,
+                      std::uint64_t seed, SyntheticHead& head) {
   validate(w);
-  if (n < 2 || d == 0 || group == 0) throw std::invalid_argument("workload: n must be at least 2, d and group 1");
+  if (n < 2 || d == 0 || group == 0)
+    throw std::invalid_argument("workload: n must be at least 2, d and group 1");
   synthetic_detail::HeadMaker(w, n, d, group, seed, head).make();
 }
 
 /// Query row `r` of head h: a query of the same length with cosine 0.5 to the head's own, in expectation. For
 /// prefill, where every position asks.
-inline void make_query_row(const SyntheticHead& head, std::size_t h, std::uint64_t seed, std::size_t r, float* row) {
+inline void make_query_row(const SyntheticHead& head, std::size_t h, std::uint64_t seed, std::size_t r,
+                           float* row) {
   constexpr std::uint64_t kQueryStream = 1000;
   gaussian_row(row_key(seed, kQueryStream + h, r), head.d, row);
   const float* own = head.query(h);

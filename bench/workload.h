@@ -20,21 +20,23 @@ namespace skim_bench {
 /// of unit variance per coordinate, shifted by the key mean; a sink, needles and heavy hitters replace some
 /// of them. Shares of softmax mass hold exactly for every query head.
 struct Workload {
-  double spread = 1.5;      ///< standard deviation of a query's logits over the ordinary keys: exact
-  double corr = 0.3;        ///< c of v = mean + c z direction + noise, per channel: mean and noise have variance
-                            ///< 1, direction is +-1, z is the standardised logit of the group's mean query
-  double alike = 0;         ///< cosine between the query heads of a group, in expectation
-  double mean = 0;          ///< length of the key mean over the length of the rest of a key
-  double outliers = 0;      ///< channels in which the key mean is +-12
-  double sink = 0;          ///< share of the softmax mass on position 0, whose key has cosine -0.85 to the key
-                            ///< mean and whose value is small: needs a key mean
-  double needles = 0;       ///< positions that hold `needlemass` together, with values unlike all others
+  double spread = 1.5;  ///< standard deviation of a query's logits over the ordinary keys: exact
+  double corr =
+      0.3;  ///< c of v = mean + c z direction + noise, per channel: mean and noise have variance
+            ///< 1, direction is +-1, z is the standardised logit of the group's mean query
+  double alike = 0;     ///< cosine between the query heads of a group, in expectation
+  double mean = 0;      ///< length of the key mean over the length of the rest of a key
+  double outliers = 0;  ///< channels in which the key mean is +-12
+  double sink = 0;  ///< share of the softmax mass on position 0, whose key has cosine -0.85 to the key
+                    ///< mean and whose value is small: needs a key mean
+  double needles = 0;  ///< positions that hold `needlemass` together, with values unlike all others
   double needlemass = 0.5;
-  double heavy = 0;         ///< positions that hold `heavymass` together, the j-th a share as 1/j
+  double heavy = 0;  ///< positions that hold `heavymass` together, the j-th a share as 1/j
   double heavymass = 0.3;
-  double clusters = 0;      ///< if not 0, keys are one of so many centres of unit variance per coordinate ...
-  double noise = 0.3;       ///< ... plus noise with this standard deviation per coordinate
-  double runs = 0;          ///< if not 0, so many neighbours share a centre; otherwise every position draws one
+  double clusters =
+      0;  ///< if not 0, keys are one of so many centres of unit variance per coordinate ...
+  double noise = 0.3;  ///< ... plus noise with this standard deviation per coordinate
+  double runs = 0;  ///< if not 0, so many neighbours share a centre; otherwise every position draws one
 
   friend bool operator==(const Workload&, const Workload&) = default;
 };
@@ -95,16 +97,19 @@ inline void validate(const Workload& w) {
   for (const auto& knob : workload_detail::kKnobs) {
     const double x = w.*knob.value;
     if (!(x >= knob.least && x <= knob.most) || (knob.whole && x != std::floor(x))) {
-      throw std::invalid_argument(std::string("workload: ") + knob.name + " is " + workload_detail::number(x) +
-                                  " but must be " + (knob.whole ? "a whole number " : "") + "between " +
-                                  workload_detail::number(knob.least) + " and " + workload_detail::number(knob.most));
+      throw std::invalid_argument(
+          std::string("workload: ") + knob.name + " is " + workload_detail::number(x) +
+          " but must be " + (knob.whole ? "a whole number " : "") + "between " +
+          workload_detail::number(knob.least) + " and " + workload_detail::number(knob.most));
     }
   }
   if (w.sink > 0 && w.mean == 0 && w.outliers == 0) {
-    throw std::invalid_argument("workload: a sink lies opposite to the key mean, so mean or outliers must not be 0");
+    throw std::invalid_argument(
+        "workload: a sink lies opposite to the key mean, so mean or outliers must not be 0");
   }
   if (w.sink + (w.needles > 0 ? w.needlemass : 0) + (w.heavy > 0 ? w.heavymass : 0) > 0.995) {
-    throw std::invalid_argument("workload: sink, needles and heavy hitters leave no softmax mass to the other keys");
+    throw std::invalid_argument(
+        "workload: sink, needles and heavy hitters leave no softmax mass to the other keys");
   }
 }
 
@@ -135,7 +140,8 @@ inline Workload parse_workload(std::string_view text, Workload w = {}) {
       known = result.ec == std::errc{} && result.ptr == last;
     }
     if (!known) {
-      throw std::invalid_argument("workload: cannot read '" + std::string(item) + "' in '" + std::string(whole) + "'");
+      throw std::invalid_argument("workload: cannot read '" + std::string(item) + "' in '" +
+                                  std::string(whole) + "'");
     }
   }
   validate(w);

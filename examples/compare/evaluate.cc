@@ -22,7 +22,8 @@ struct Listener {
   std::size_t max_picks(std::size_t) const { return 0; }
 
   template <class Kv>
-  void select(const skim::Query& query, const Kv&, skim::Selection& selection, skim::Workspace& ws) const {
+  void select(const skim::Query& query, const Kv&, skim::Selection& selection,
+              skim::Workspace& ws) const {
     const bool has_all_logits = ws.logits != nullptr;  // so some stage has scored every key
     (*hear)(query, selection, has_all_logits);
   }
@@ -36,17 +37,17 @@ double median(std::vector<double> x) {
 
 /// Sums over the queries of a run.
 struct Sums {
-  std::vector<double> squares;        // [query heads]
-  std::vector<std::size_t> answers;   // [query heads]
+  std::vector<double> squares;       // [query heads]
+  std::vector<std::size_t> answers;  // [query heads]
   double variation = 0, keys = 0, values = 0;
   std::size_t sets = 0, rows = 0;
   bool is_possible = true;
 };
 
 /// Attends with one estimator to one query position and adds up what comes out.
-void add_answer(const Problem& problem, const KvHead& kv, const Ask& ask, const std::vector<Reference>& exact,
-                const skim::StageList& estimator, std::uint64_t seed, const Settings& settings, Sums& sums,
-                skim::Workspace& ws) {
+void add_answer(const Problem& problem, const KvHead& kv, const Ask& ask,
+                const std::vector<Reference>& exact, const skim::StageList& estimator,
+                std::uint64_t seed, const Settings& settings, Sums& sums, skim::Workspace& ws) {
   const skim::Query query = kv.query(ask, seed, settings.grouping);
   std::size_t row = 0;  // the next whose set is heard
   const auto hear = [&](const skim::Query& q, const skim::Selection& selection, bool has_all_logits) {
@@ -60,7 +61,8 @@ void add_answer(const Problem& problem, const KvHead& kv, const Ask& ask, const 
     sums.rows += q.heads();
   };
   skim::State state(query.heads(), kv.d);
-  skim::attend(skim::stack(estimator, Listener<decltype(hear)>{&hear}), query, kv.kv(), state.view(), ws);
+  skim::attend(skim::stack(estimator, Listener<decltype(hear)>{&hear}), query, kv.kv(), state.view(),
+               ws);
   for (std::size_t h = 0; h < query.heads(); ++h) {
     const double error = exact[h].error({state.out(h), kv.d});
     const std::size_t at = problem.query_head(kv, h);
@@ -91,8 +93,11 @@ class Pass {
         auto estimator = run ? run->method->at(run->share.value_or(0), ask.position + 1,
                                                static_cast<skim::Position>(problem.longest))
                              : skim::parse("dense");
-        if (!estimator) is_possible_ = false;
-        else calls_.push_back({std::move(*estimator), kv.query(ask, settings.seed, settings.grouping), kv.kv()});
+        if (!estimator)
+          is_possible_ = false;
+        else
+          calls_.push_back(
+              {std::move(*estimator), kv.query(ask, settings.seed, settings.grouping), kv.kv()});
       }
     }
   }
@@ -124,18 +129,23 @@ class Pass {
 std::vector<Run> plan(const std::vector<Method>& methods, const std::vector<double>& shares) {
   std::vector<Run> runs;
   for (const Method& method : methods) {
-    if (!method.has_budget()) runs.push_back({&method, {}});
-    else for (const double share : shares) runs.push_back({&method, share});
+    if (!method.has_budget())
+      runs.push_back({&method, {}});
+    else
+      for (const double share : shares) runs.push_back({&method, share});
   }
   return runs;
 }
 
 double Accuracy::median_error() const { return median(head_errors); }
 
-double Accuracy::worst_error() const { return *std::max_element(head_errors.begin(), head_errors.end()); }
+double Accuracy::worst_error() const {
+  return *std::max_element(head_errors.begin(), head_errors.end());
+}
 
 std::vector<std::optional<Accuracy>> measure_accuracy(const Problem& problem, std::span<const Run> runs,
-                                                      const Settings& settings, const OnProgress& progress) {
+                                                      const Settings& settings,
+                                                      const OnProgress& progress) {
   std::vector<Sums> sums(runs.size());
   for (Sums& s : sums) {
     s.squares.resize(problem.query_heads());
@@ -165,7 +175,8 @@ std::vector<std::optional<Accuracy>> measure_accuracy(const Problem& problem, st
 
   std::vector<std::optional<Accuracy>> accuracies;
   for (std::size_t r = 0; r < runs.size(); ++r) {
-    accuracies.push_back(sums[r].is_possible ? std::optional(summary(sums[r], seeds_of(runs[r]))) : std::nullopt);
+    accuracies.push_back(sums[r].is_possible ? std::optional(summary(sums[r], seeds_of(runs[r])))
+                                             : std::nullopt);
   }
   return accuracies;
 }

@@ -27,11 +27,12 @@ struct Run {
 std::vector<Run> plan(const std::vector<Method>& methods, const std::vector<double>& shares);
 
 struct Accuracy {
-  std::vector<double> head_errors;  // [query heads], rms over queries and seeds of the relative l2 error
-  double variation = 0;             // total variation distance, mean over all
-  double keys_read = 0;             // share of the visible positions, mean over all
+  std::vector<double>
+      head_errors;       // [query heads], rms over queries and seeds of the relative l2 error
+  double variation = 0;  // total variation distance, mean over all
+  double keys_read = 0;  // share of the visible positions, mean over all
   double values_read = 0;
-  std::size_t seeds = 1;            // 1 for a method that draws nothing
+  std::size_t seeds = 1;  // 1 for a method that draws nothing
 
   double median_error() const;
   double worst_error() const;
@@ -54,10 +55,11 @@ using OnProgress = std::function<void(std::size_t done)>;
 /// One for each run; empty when the method's fixed part alone costs more than the share. `progress`
 /// counts query positions.
 std::vector<std::optional<Accuracy>> measure_accuracy(const Problem& problem, std::span<const Run> runs,
-                                                      const Settings& settings, const OnProgress& progress);
+                                                      const Settings& settings,
+                                                      const OnProgress& progress);
 
-/// Times every run against dense attention, both in turn in each round, on one thread. `progress` counts
-/// rounds. 0 rounds: no figures.
+/// Times every run against dense attention, both in turn in each round, on one thread. `progress`
+/// counts rounds. 0 rounds: no figures.
 std::vector<std::optional<Speed>> measure_speed(const Problem& problem, std::span<const Run> runs,
                                                 const Settings& settings, std::size_t rounds,
                                                 const OnProgress& progress);

@@ -54,7 +54,8 @@ inline void require_gnuplot(const std::filesystem::path& path) {
     throw std::runtime_error("--plot " + path.string() + ": there is no folder " + folder.string());
   }
   if (std::system("command -v gnuplot >/dev/null 2>&1") != 0) {
-    throw std::runtime_error("--plot needs gnuplot, which is not installed (Debian: apt install gnuplot-nox)");
+    throw std::runtime_error(
+        "--plot needs gnuplot, which is not installed (Debian: apt install gnuplot-nox)");
   }
 }
 
@@ -100,8 +101,8 @@ inline void add_lines(std::ostream& out, const Panel& panel, const std::vector<s
     const bool has_bars =
         std::any_of(line.points.begin(), line.points.end(), [](const Point& p) { return p.error > 0; });
     out << (i ? ", " : "plot ") << "'-' with " << (has_bars ? "yerrorlines " : "linespoints ")
-        << style(place(names, line.name)) << " ps 0.8 lw 1.8 dt "
-        << (line.is_dashed ? "2" : "1") << " title " << quoted(place(titled, line.name) == titled.size() ? line.name : "");
+        << style(place(names, line.name)) << " ps 0.8 lw 1.8 dt " << (line.is_dashed ? "2" : "1")
+        << " title " << quoted(place(titled, line.name) == titled.size() ? line.name : "");
     titled.push_back(line.name);
     for (const Point& p : line.points) {
       data << p.x << ' ' << p.y;
@@ -124,13 +125,14 @@ inline void draw(const std::filesystem::path& path, const Figure& figure) {
   const std::size_t rows = (figure.panels.size() + figure.columns - 1) / figure.columns;
   const std::size_t legend_rows = (names.size() + figure.columns - 1) / figure.columns;
   const int width = static_cast<int>(figure.columns) * figure.panel_width;
-  const int title_height = 40, legend_height = names.empty() ? 0 : 40 + 24 * static_cast<int>(legend_rows);
+  const int title_height = 40,
+            legend_height = names.empty() ? 0 : 40 + 24 * static_cast<int>(legend_rows);
   const int height = title_height + static_cast<int>(rows) * figure.panel_height + legend_height;
 
   std::ostringstream out;
   out.precision(8);
-  out << "set encoding utf8\nset terminal " << (path.extension() == ".svg" ? "svg" : "pngcairo") << " size " << width
-      << ',' << height << " noenhanced font 'sans,13' background rgb 'white'\n"
+  out << "set encoding utf8\nset terminal " << (path.extension() == ".svg" ? "svg" : "pngcairo")
+      << " size " << width << ',' << height << " noenhanced font 'sans,13' background rgb 'white'\n"
       << "set output " << detail::quoted(path.string()) << "\nset multiplot\n"
       << "set label 1 " << detail::quoted(figure.title) << " at screen 0.5," << 1 - 20.0 / height
       << " center font 'sans,16'\n";
@@ -141,22 +143,25 @@ inline void draw(const std::filesystem::path& path, const Figure& figure) {
   for (std::size_t i = 0; i < figure.panels.size(); ++i) {
     const Panel& panel = figure.panels[i];
     place_panel(static_cast<double>(i % figure.columns) * figure.panel_width,
-                title_height + static_cast<double>(i / figure.columns) * figure.panel_height, figure.panel_width,
-                figure.panel_height);
+                title_height + static_cast<double>(i / figure.columns) * figure.panel_height,
+                figure.panel_width, figure.panel_height);
     out << "set grid lt 1 lc rgb '#DDDDDD'\nset format '%g'\n"
-        << (panel.has_own_legend ? "set key below horizontal Left reverse samplen 2\n" : "unset key\n") << "set title " << detail::quoted(panel.title)
-        << "\nset xlabel " << detail::quoted(panel.x_title) << "\nset ylabel " << detail::quoted(panel.y_title) << '\n'
+        << (panel.has_own_legend ? "set key below horizontal Left reverse samplen 2\n" : "unset key\n")
+        << "set title " << detail::quoted(panel.title) << "\nset xlabel "
+        << detail::quoted(panel.x_title) << "\nset ylabel " << detail::quoted(panel.y_title) << '\n'
         << panel.settings << '\n';
     std::vector<std::string> own;
     if (panel.has_own_legend) detail::add_names(panel, own);
     detail::add_lines(out, panel, panel.has_own_legend ? own : names);
-    out << "unset label 1\nunset arrow\nunset logscale\nset xrange [*:*]\nset yrange [*:*]\nset xtics auto\n";
+    out << "unset label 1\nunset arrow\nunset logscale\nset xrange [*:*]\nset yrange [*:*]\nset xtics "
+           "auto\n";
   }
   if (!names.empty()) {  // the legend: a panel whose lines are out of sight
     place_panel(0, height - legend_height, width, legend_height);
-    out << "unset border\nunset tics\nunset title\nunset xlabel\nunset ylabel\nunset grid\nset xrange [0:1]\n"
-        << "set yrange [0:1]\nset key center center horizontal maxrows " << legend_rows
-        << " maxcols " << figure.columns << " Left reverse samplen 3\n";
+    out << "unset border\nunset tics\nunset title\nunset xlabel\nunset ylabel\nunset grid\nset xrange "
+           "[0:1]\n"
+        << "set yrange [0:1]\nset key center center horizontal maxrows " << legend_rows << " maxcols "
+        << figure.columns << " Left reverse samplen 3\n";
     Panel legend;
     for (const std::string& name : names) {
       Line line{name, {{-1, -1}}};
@@ -173,7 +178,8 @@ inline void draw(const std::filesystem::path& path, const Figure& figure) {
   if (!pipe) throw std::runtime_error("cannot start gnuplot");
   const std::string script = out.str();
   const bool is_written = std::fwrite(script.data(), 1, script.size(), pipe) == script.size();
-  if (pclose(pipe) != 0 || !is_written) throw std::runtime_error("gnuplot could not draw " + path.string());
+  if (pclose(pipe) != 0 || !is_written)
+    throw std::runtime_error("gnuplot could not draw " + path.string());
 }
 
 }  // namespace plot

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compares methods of attention: error, what is read, time; on synthetic workloads or on the real queries, keys
-// and values of a language model.
+// Compares methods of attention: error, what is read, time; on synthetic workloads or on the real
+// queries, keys and values of a language model.
 #include <algorithm>
 #include <cstdio>
 #include <exception>
@@ -20,6 +20,7 @@
 #include "sweep.h"
 #include "synthetic_problem.h"
 #include "table.h"
+#include "verdict.h"
 
 namespace compare {
 namespace {
@@ -52,16 +53,17 @@ std::vector<Method> methods_of(const Arguments& arguments) {
 void print_head(const std::string& what, const Settings& how) {
   std::printf("%s\n", what.c_str());
   std::printf(
-      "B = key budget: the share of the visible positions, less fixed sinks and windows. Errors are relative l2 against\n"
-      "double precision, of each query head the rms over its queries and, for methods that draw, %zu seeds. The total\n"
-      "variation of a method that draws is that of one draw, not of its mean. Keys and values read are shares of the\n"
-      "visible rows; a method that scores reads every key. Seed %llu, selection %s, f32.\n\n",
+      "B = key budget: the share of the visible positions, less fixed sinks and windows. Errors\n"
+      "are relative l2 against double precision, of each query head the rms over its queries and,\n"
+      "for methods that draw, %zu seeds. The total variation of a method that draws is that of\n"
+      "one draw, not of its mean. Keys and values read are shares of the visible rows; a method\n"
+      "that scores reads every key. Seed %llu, selection %s, f32.\n\n",
       how.seeds, static_cast<unsigned long long>(how.seed),
       how.grouping == skim::Grouping::kPerHead ? "per head" : "per group");
 }
 
-void compare_once(const Problem& problem, const std::vector<Method>& methods, const std::vector<double>& shares,
-                  const Arguments& arguments) {
+void compare_once(const Problem& problem, const std::vector<Method>& methods,
+                  const std::vector<double>& shares, const Arguments& arguments) {
   print_head(problem.name, arguments.how);
   const std::vector<Run> runs = plan(methods, shares);
   std::vector<Result> results;
@@ -73,15 +75,20 @@ void compare_once(const Problem& problem, const std::vector<Method>& methods, co
   }
   {
     engine::Progress progress("measuring time, round", arguments.rounds);
-    const auto speeds =
-        measure_speed(problem, runs, arguments.how, arguments.rounds, [&](std::size_t done) { progress.at(done); });
+    const auto speeds = measure_speed(problem, runs, arguments.how, arguments.rounds,
+                                      [&](std::size_t done) { progress.at(done); });
     for (std::size_t r = 0; r < runs.size(); ++r) results[r].speed = speeds[r];
   }
   print_results(results);
+  std::printf("\n%s\n\n", kVerdictTitle);
+  table::Table winners({"share", "winner"});
+  for (const double share : shares)
+    winners.add({table::plain_number(100 * share) + " %", verdict(results, share)});
+  winners.print(stdout);
   if (arguments.rounds > 0) {
     std::printf(
-        "\nTime: of a query position and KV head, one thread, target %s, median of %zu rounds. Speed: dense time over\n"
-        "this time, dense and method in turn in every round, median of the ratios.\n",
+        "\nTime: of a query position and KV head, one thread, target %s, median of %zu rounds. Speed:\n"
+        "dense time over this time, dense and method in turn in every round, median of the ratios.\n",
         target_name().c_str(), arguments.rounds);
   }
   if (!arguments.csv.empty()) write_csv(arguments.csv, problem, results);
@@ -107,6 +114,12 @@ int run(const Arguments& arguments) {
   std::vector<double> shares;
   for (const double percent : arguments.percents) shares.push_back(percent / 100);
   const std::vector<Method> methods = methods_of(arguments);
+  for (const Method& method : methods) {
+    if (arguments.sweep && !method.has_budget()) {
+      throw std::invalid_argument("--sweep compares at equal budgets, but " + method.spec() +
+                                  " has no B");
+    }
+  }
   if (!arguments.plot.empty()) plot::require_gnuplot(arguments.plot);
   for (const std::string& path : {arguments.csv, arguments.plot}) {
     if (!path.empty()) empty_file(path);
@@ -132,43 +145,74 @@ int main(int argc, char** argv) {
   Arguments a;
   CLI::App app{"Compares methods of attention: error, total variation, what is read, time."};
 
-  app.add_option("--estimator", a.estimators,
-                 "a method in skim's text form, B for the key budget: 'topk(B/2)+priority(B/2)'; repeatable")
-      ->take_all()->expected(1);
+  app.add_option(
+         "--estimator", a.estimators,
+         "a method in skim's text form, B for the key budget: 'topk(B/2)+priority(B/2)'; repeatable")
+      ->take_all()
+      ->expected(1);
   app.add_option("--share", a.percents, "key budgets, percent of the visible positions")
-      ->delimiter(',')->check(CLI::Range(0.001, 100.0))->capture_default_str();
-  app.add_option("--seeds", a.how.seeds, "draws of a method that draws")->check(CLI::Range(1, 10000))
+      ->delimiter(',')
+      ->check(CLI::Range(0.001, 100.0))
+      ->capture_default_str();
+  app.add_option("--seeds", a.how.seeds, "draws of a method that draws")
+      ->check(CLI::Range(1, 10000))
       ->capture_default_str();
   app.add_option("--seed", a.how.seed, "of the data and of the methods")->capture_default_str();
-  app.add_flag("--per-head", a.per_head, "every query head selects for itself (default: the group together)");
-  app.add_option("--rounds", a.rounds, "of timing; 0: none")->check(CLI::Range(0, 10000))->capture_default_str();
+  app.add_flag("--per-head", a.per_head,
+               "every query head selects for itself (default: the group together)");
+  app.add_option("--rounds", a.rounds, "of timing; 0: none")
+      ->check(CLI::Range(0, 10000))
+      ->capture_default_str();
   app.add_option("--csv", a.csv, "also write the table here");
   app.add_option("--plot", a.plot, "draw a figure: FILE.svg or FILE.png (needs gnuplot)");
 
   const char* kSynthetic = "Synthetic workload";
-  auto* workload = app.add_option("--workload", a.workload, "knobs, see bench/workload.h: spread=3,corr=1")
-                       ->group(kSynthetic)->capture_default_str();
-  auto* n = app.add_option("--n", a.synthetic.n, "positions")->check(CLI::Range(2, 1 << 22))->group(kSynthetic)
+  auto* workload =
+      app.add_option("--workload", a.workload, "knobs, see bench/workload.h: spread=3,corr=1")
+          ->group(kSynthetic)
+          ->capture_default_str();
+  auto* n = app.add_option("--n", a.synthetic.n, "positions")
+                ->check(CLI::Range(2, 1 << 22))
+                ->group(kSynthetic)
                 ->capture_default_str();
-  auto* d = app.add_option("--d", a.synthetic.d, "head size")->check(CLI::Range(1, 4096))->group(kSynthetic)
+  auto* d = app.add_option("--d", a.synthetic.d, "head size")
+                ->check(CLI::Range(1, 4096))
+                ->group(kSynthetic)
                 ->capture_default_str();
   auto* heads = app.add_option("--heads", a.synthetic.kv_heads, "KV heads, independent of each other")
-                    ->check(CLI::Range(1, 1024))->group(kSynthetic)->capture_default_str();
+                    ->check(CLI::Range(1, 1024))
+                    ->group(kSynthetic)
+                    ->capture_default_str();
   auto* group = app.add_option("--group", a.synthetic.group, "query heads that share a KV head")
-                    ->check(CLI::Range(1, 64))->group(kSynthetic)->capture_default_str();
-  auto* sweep = app.add_flag("--sweep", a.sweep, "spread 0.5, 1.5, 3 x correlation 0, 0.3, 1: who wins where; no times")
+                    ->check(CLI::Range(1, 64))
+                    ->group(kSynthetic)
+                    ->capture_default_str();
+  auto* sweep = app.add_flag("--sweep", a.sweep,
+                             "spread 0.5, 1.5, 3 x correlation 0, 0.3, 1: who wins where; no times")
                     ->group(kSynthetic);
 
   const char* kModel = "Real queries, keys and values";
   auto* model = app.add_option("--model", a.model.model, "GGUF file, Llama architecture")
-                    ->check(CLI::ExistingFile)->group(kModel);
-  auto* text = app.add_option("--text", a.model.text, "what the model reads")->check(CLI::ExistingFile)->group(kModel);
-  app.add_option("--tokens", a.model.tokens, "the most of a text; 0: as many as the model was trained on")
-      ->needs(model)->group(kModel)->capture_default_str();
-  app.add_option("--first-query", a.model.first, "the first position that asks")->check(CLI::Range(1, 1 << 20))
-      ->needs(model)->group(kModel)->capture_default_str();
-  app.add_option("--queries", a.model.queries, "positions of a text that ask")->check(CLI::Range(1, 1 << 20))
-      ->needs(model)->group(kModel)->capture_default_str();
+                    ->check(CLI::ExistingFile)
+                    ->group(kModel);
+  auto* text = app.add_option("--text", a.model.text, "what the model reads")
+                   ->check(CLI::ExistingFile)
+                   ->group(kModel);
+  app.add_option("--tokens", a.model.tokens,
+                 "the most of a text; 0: as many as the model was trained on")
+      ->needs(model)
+      ->group(kModel)
+      ->capture_default_str();
+  app.add_option("--first-query", a.model.first, "the first position that asks")
+      ->check(CLI::Range(1, 1 << 20))
+      ->needs(model)
+      ->group(kModel)
+      ->capture_default_str();
+  app.add_option("--queries", a.model.queries, "positions of a text that ask")
+      ->check(CLI::Range(1, 1 << 20))
+      ->needs(model)
+      ->group(kModel)
+      ->capture_default_str();
   model->needs(text);
   text->needs(model);
   for (auto* option : {workload, n, d, heads, group}) model->excludes(option);

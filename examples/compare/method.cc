@@ -3,6 +3,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <stdexcept>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -39,8 +40,7 @@ std::optional<BudgetTerm> find_term(std::string_view spec, std::size_t from) {
   while (term.begin > from && is_digit(spec[term.begin - 1])) --term.begin;
   if (term.begin < letter) term.factor = number_at(spec, term.begin);
   if (term.end + 1 < spec.size() && spec[term.end] == '/' && is_digit(spec[term.end + 1])) {
-    const double divisor = number_at(spec, term.end + 1);
-    if (divisor > 0) term.factor /= divisor;
+    term.factor /= number_at(spec, term.end + 1);
     while (++term.end < spec.size() && is_digit(spec[term.end])) {
     }
   }
@@ -50,6 +50,20 @@ std::optional<BudgetTerm> find_term(std::string_view spec, std::size_t from) {
     term.exponent = number_at(spec, term.end + 1);
   }
   return term;
+}
+
+/// skim's parser sees numbers in place of the terms, so what is wrong with a term itself is said here.
+void check_terms(std::string_view spec) {
+  std::size_t at = 0;
+  while (const auto term = find_term(spec, at)) {
+    at = term->end;
+    const char next = at < spec.size() ? spec[at] : ')';
+    const bool is_whole = next == ')' || next == ',' || next == ' ';
+    if (is_whole && std::isfinite(term->factor)) continue;
+    throw std::invalid_argument("expected a budget like B, B/4 or 3B/4 at character " +
+                                std::to_string(term->begin + 1) + "\n  " + std::string(spec) + "\n  " +
+                                std::string(term->begin, ' ') + "^");
+  }
 }
 
 /// The spec with text_of(term) for each B.
@@ -87,22 +101,34 @@ double fixed_positions(std::string_view spec) {
 
 }  // namespace
 
-Method::Method(std::string spec) : spec_(std::move(spec)), has_budget_(find_term(spec_, 0).has_value()) {
+Method::Method(std::string spec)
+    : spec_(std::move(spec)), has_budget_(find_term(spec_, 0).has_value()) {
+  check_terms(spec_);
   // As long as what it replaces, so that an error's mark stands under the right character.
-  const auto one = [](const BudgetTerm& term) { return "1" + std::string(term.end - term.begin - 1, ' '); };
+  const auto one = [](const BudgetTerm& term) {
+    return "1" + std::string(term.end - term.begin - 1, ' ');
+  };
   is_random_ = draws(skim::parse(replace_terms(spec_, one)));
 }
 
-std::optional<skim::StageList> Method::at(double share, skim::Position n, skim::Position longest) const {
+std::optional<skim::StageList> Method::at(double share, skim::Position n,
+                                          skim::Position longest) const {
   if (!has_budget_) return skim::parse(spec_);
   const double fixed = fixed_positions(spec_);
   const double left = std::round(share * static_cast<double>(n)) - fixed;
   if (left < 1) return {};
   // The mean over the rows of the pass, which see 1, 2, ..., `longest` positions.
   const double mean = std::max(1.0, share * static_cast<double>(longest + 1) / 2 - fixed);
+  // Parts are rounded so that together they are what the whole is: of 3, B/2 and B/2 are 2 and 1.
+  double parts = 0;
   return skim::parse(replace_terms(spec_, [&](const BudgetTerm& term) {
-    if (!term.exponent) return std::to_string(std::llround(term.factor * left));
-    return all_digits(skim::power_matching_pass(term.factor * mean, longest, *term.exponent).amount());
+    if (term.exponent) {
+      return all_digits(
+          skim::power_matching_pass(term.factor * mean, longest, *term.exponent).amount());
+    }
+    const double before = std::round(left * parts);
+    parts += term.factor;
+    return std::to_string(std::llround(std::round(left * parts) - before));
   }));
 }
 
@@ -110,7 +136,8 @@ std::vector<Method> default_methods() {
   std::vector<Method> methods;
   for (const char* spec :
        {"topk(B)", "topk(power(B,0.5))", "sinks(1)+window(B/4)+topk(3B/4)", "uniform(B)", "priority(B)",
-        "topk(B/2)+uniform(B/2)", "topk(B/2)+priority(B/2)", "multinomial(B)", "systematic(B)", "poisson(B)"}) {
+        "topk(B/2)+uniform(B/2)", "topk(B/2)+priority(B/2)", "multinomial(B)", "systematic(B)",
+        "poisson(B)"}) {
     methods.emplace_back(spec);
   }
   return methods;

@@ -36,13 +36,15 @@ class Recorder final : public engine::Attention {
     engine::Vector out(q.size());
     const skim::LayerQuery query{.rows = {q.data(), 1, shape_.heads, shape_.head_size}};
     const skim::LayerKv<skim::ContiguousKv<float>> kv{heads, shape_.kv_heads};
-    skim::attend(skim::Dense{}, query, kv, skim::LayerState{{out.data(), 1, shape_.heads, shape_.head_size}},
+    skim::attend(skim::Dense{}, query, kv,
+                 skim::LayerState{{out.data(), 1, shape_.heads, shape_.head_size}},
                  {.workspaces = {&workspace_, 1}});
     return out;
   }
 
   /// One KV head of a text that is over, with the queries at `positions`.
-  KvHead head(std::size_t layer, std::size_t h, std::uint64_t text, const std::set<std::size_t>& positions) const {
+  KvHead head(std::size_t layer, std::size_t h, std::uint64_t text,
+              const std::set<std::size_t>& positions) const {
     const Layer& from = layers_[layer];
     KvHead kv{.layer = static_cast<std::uint32_t>(layer),
               .head = static_cast<std::uint32_t>(h),
@@ -50,7 +52,8 @@ class Recorder final : public engine::Attention {
               .keys = gather(rows(from.keys, h)),
               .values = gather(rows(from.values, h)),
               .asks = {}};
-    const std::size_t width = shape_.heads / shape_.kv_heads * shape_.head_size;  // of a group's queries
+    const std::size_t width =
+        shape_.heads / shape_.kv_heads * shape_.head_size;  // of a group's queries
     for (const std::size_t at : positions) {
       const float* first = from.queries[at].data() + h * width;
       kv.asks.push_back({static_cast<skim::Position>(at), text, {first, first + width}});
@@ -72,7 +75,8 @@ class Recorder final : public engine::Attention {
 
   static std::vector<float> gather(const skim::Rows<const float>& rows) {
     std::vector<float> out;
-    for (std::size_t r = 0; r < rows.rows; ++r) out.insert(out.end(), rows.row(r), rows.row(r) + rows.cols);
+    for (std::size_t r = 0; r < rows.rows; ++r)
+      out.insert(out.end(), rows.row(r), rows.row(r) + rows.cols);
     return out;
   }
 
@@ -129,9 +133,10 @@ Problem read_model_problem(const ModelSettings& settings) {
     engine::fail("no text of more than ", settings.first, " tokens in ", settings.text.string(),
                  " (--first-query asks for that many)");
   }
-  if (cut > 0) std::fprintf(stderr, "note: %zu texts were cut after %zu tokens (--tokens)\n", cut, longest);
-  problem.name = settings.model.filename().string() + " on " + settings.text.filename().string() + ", " +
-                 std::to_string(used) + (used == 1 ? " text of up to " : " texts of up to ") +
+  if (cut > 0)
+    std::fprintf(stderr, "note: %zu texts were cut after %zu tokens (--tokens)\n", cut, longest);
+  problem.name = settings.model.filename().string() + " on " + settings.text.filename().string() +
+                 ", " + std::to_string(used) + (used == 1 ? " text of up to " : " texts of up to ") +
                  std::to_string(problem.longest) + " tokens";
   return problem;
 }

@@ -36,7 +36,8 @@ double Reference::error(std::span<const float> approximate) const {
 double Reference::variation(const skim::Selection& selection) const {
   const auto for_each = [&](const auto& visit) {
     for (const skim::Span span : selection.spans()) {
-      for (skim::Position i = span.first; i < span.last; ++i) visit(weights[static_cast<std::size_t>(i)], 1.0);
+      for (skim::Position i = span.first; i < span.last; ++i)
+        visit(weights[static_cast<std::size_t>(i)], 1.0);
     }
     for (const skim::Pick& pick : selection.picks()) {
       visit(weights[static_cast<std::size_t>(pick.position)], std::exp(pick.log_weight));

@@ -37,7 +37,8 @@ plot::Panel panel_of(std::span<const Result> results, const std::string& x_title
                     .lines = {}};
   for (const auto& group : by_method(results)) {
     const bool reads_all = group[0]->accuracy->keys_read > 0.999;
-    plot::Line line{group[0]->run.method->spec() + (reads_all ? "" : " (reads only these keys)"), {}, !reads_all};
+    plot::Line line{
+        group[0]->run.method->spec() + (reads_all ? "" : " (reads only these keys)"), {}, !reads_all};
     for (const Result* result : group) {
       // A log axis has no place for an exact answer.
       line.points.push_back({x_of(*result), std::max(result->accuracy->median_error(), 1e-8)});
@@ -50,16 +51,19 @@ plot::Panel panel_of(std::span<const Result> results, const std::string& x_title
 }  // namespace
 
 void print_results(std::span<const Result> results) {
-  const bool is_timed = std::any_of(results.begin(), results.end(), [](const Result& r) { return r.speed.has_value(); });
-  std::vector<std::string> head = {"method", "share", "error, median head", "worst head", "total variation",
-                                   "keys read", "values read"};
+  const bool is_timed =
+      std::any_of(results.begin(), results.end(), [](const Result& r) { return r.speed.has_value(); });
+  std::vector<std::string> head = {"method",          "share",     "error, median head", "worst head",
+                                   "total variation", "keys read", "values read"};
   if (is_timed) head.insert(head.end(), {"µs", "speed vs dense"});
   table::Table out(head);
   for (const Result& result : results) {
-    std::vector<std::string> row = {"`" + result.run.method->spec() + "`",
-                                    result.run.share ? table::plain_number(100 * *result.run.share) + " %" : "-"};
+    std::vector<std::string> row = {
+        "`" + result.run.method->spec() + "`",
+        result.run.share ? table::plain_number(100 * *result.run.share) + " %" : "-"};
     if (const auto& a = result.accuracy) {
-      for (const double x : {a->median_error(), a->worst_error(), a->variation}) row.push_back(short_number(x));
+      for (const double x : {a->median_error(), a->worst_error(), a->variation})
+        row.push_back(short_number(x));
       for (const double x : {a->keys_read, a->values_read}) row.push_back(percent(x));
       if (result.speed) {
         row.push_back(short_number(result.speed->microseconds));
@@ -72,33 +76,43 @@ void print_results(std::span<const Result> results) {
   out.print(stdout);
 }
 
-void write_csv(const std::filesystem::path& path, const Problem& problem, std::span<const Result> results) {
+void write_csv(const std::filesystem::path& path, const Problem& problem,
+               std::span<const Result> results) {
   std::ofstream out(path, std::ios::app);
   out << std::setprecision(6);
-  if (out.tellp() == 0) out << "problem,method,share,rel_l2_median,rel_l2_worst,total_variation,keys_read,values_read,seeds,"
-         "microseconds,vs_dense\n";
+  if (out.tellp() == 0)
+    out << "problem,method,share,rel_l2_median,rel_l2_worst,total_variation,keys_read,values_read,"
+           "seeds,"
+           "microseconds,vs_dense\n";
   for (const Result& result : results) {
     if (!result.accuracy) continue;
     const Accuracy& a = *result.accuracy;
-    out << std::quoted(problem.name, '"', '"') << ',' << std::quoted(result.run.method->spec(), '"', '"') << ',';
+    out << std::quoted(problem.name, '"', '"') << ','
+        << std::quoted(result.run.method->spec(), '"', '"') << ',';
     if (result.run.share) out << *result.run.share;
-    out << ',' << a.median_error() << ',' << a.worst_error() << ',' << a.variation << ',' << a.keys_read << ','
-        << a.values_read << ',' << a.seeds << ',';
-    if (result.speed) out << result.speed->microseconds << ',' << result.speed->vs_dense;
-    else out << ',';
+    out << ',' << a.median_error() << ',' << a.worst_error() << ',' << a.variation << ',' << a.keys_read
+        << ',' << a.values_read << ',' << a.seeds << ',';
+    if (result.speed)
+      out << result.speed->microseconds << ',' << result.speed->vs_dense;
+    else
+      out << ',';
     out << '\n';
   }
   if (!out.flush()) throw std::runtime_error("cannot write " + path.string());
 }
 
-void plot_results(const std::filesystem::path& path, const Problem& problem, std::span<const Result> results) {
-  const bool is_timed = std::any_of(results.begin(), results.end(), [](const Result& r) { return r.speed.has_value(); });
-  plot::Figure figure{.title = problem.name, .columns = is_timed ? 2u : 1u, .panel_height = 480, .panels = {}};
+void plot_results(const std::filesystem::path& path, const Problem& problem,
+                  std::span<const Result> results) {
+  const bool is_timed =
+      std::any_of(results.begin(), results.end(), [](const Result& r) { return r.speed.has_value(); });
+  plot::Figure figure{
+      .title = problem.name, .columns = is_timed ? 2u : 1u, .panel_height = 480, .panels = {}};
   figure.panels.push_back(panel_of(results, "positions attended to (values read), share of the visible",
                                    [](const Result& r) { return r.accuracy->values_read; }));
   // Labels are formats, so a percent sign is written twice.
   figure.panels[0].settings +=
-      "\nset xtics ('1 %%' 0.01, '2 %%' 0.02, '5 %%' 0.05, '10 %%' 0.1, '20 %%' 0.2, '50 %%' 0.5, '100 %%' 1)";
+      "\nset xtics ('1 %%' 0.01, '2 %%' 0.02, '5 %%' 0.05, '10 %%' 0.1, '20 %%' 0.2, '50 %%' 0.5, '100 "
+      "%%' 1)";
   if (is_timed) {
     figure.panels.push_back(panel_of(results, "time, in times of dense attention",
                                      [](const Result& r) { return 1 / r.speed->vs_dense; }));

@@ -23,9 +23,11 @@ struct Result {
 void print_results(std::span<const Result> results);
 
 /// Adds to the file; the head only when it is empty.
-void write_csv(const std::filesystem::path& path, const Problem& problem, std::span<const Result> results);
+void write_csv(const std::filesystem::path& path, const Problem& problem,
+               std::span<const Result> results);
 
 /// Error against what is read and, when timed, error against time.
-void plot_results(const std::filesystem::path& path, const Problem& problem, std::span<const Result> results);
+void plot_results(const std::filesystem::path& path, const Problem& problem,
+                  std::span<const Result> results);
 
 }  // namespace compare

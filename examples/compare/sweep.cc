@@ -7,54 +7,13 @@
 #include "generate/progress.h"
 #include "figure.h"
 #include "table.h"
+#include "verdict.h"
 
 namespace compare {
 namespace {
 
 using table::plain_number;
 using table::short_number;
-
-std::string bold(const std::string& text) { return "**" + text + "**"; }
-
-/// The result with the smallest median error among those at `share`.
-const Result* best(const SweepPoint& point, double share, bool is_random) {
-  const Result* winner = nullptr;
-  for (const Result& result : point.results) {
-    if (result.run.share != share || !result.accuracy || result.run.method->is_random() != is_random) continue;
-    if (!winner || result.accuracy->median_error() < winner->accuracy->median_error()) winner = &result;
-  }
-  return winner;
-}
-
-/// A method's stages without their arguments, for a narrow column: "topk+priority", "topk power".
-std::string stages_of(const Method& method) {
-  std::string text;
-  int depth = 0;
-  for (const char c : method.spec()) {
-    depth += c == '(';
-    depth -= c == ')';
-    if (depth == 0 && c != ')') text += c;
-  }
-  return method.spec().find("power(") == std::string::npos ? text : text + " power";
-}
-
-/// "priority 0.023; topk × 4.1 (8 of 8)"
-std::string verdict(const SweepPoint& point, double share) {
-  const Result* drawn = best(point, share, true);
-  const Result* kept = best(point, share, false);
-  if (!drawn || !kept) return "-";
-  const bool drawn_wins = drawn->accuracy->median_error() < kept->accuracy->median_error();
-  const Result& winner = drawn_wins ? *drawn : *kept;
-  const Result& other = drawn_wins ? *kept : *drawn;
-  const auto& a = winner.accuracy->head_errors;
-  const auto& b = other.accuracy->head_errors;
-  std::size_t heads = 0;
-  for (std::size_t h = 0; h < a.size(); ++h) heads += a[h] < b[h];
-  return bold(stages_of(*winner.run.method)) + " " + short_number(winner.accuracy->median_error()) + "; " +
-         stages_of(*other.run.method) + " × " +
-         short_number(other.accuracy->median_error() / winner.accuracy->median_error()) + " (" +
-         std::to_string(heads) + " of " + std::to_string(a.size()) + ")";
-}
 
 std::vector<std::string> head_of(std::vector<std::string> first, std::span<const double> shares) {
   for (const double share : shares) first.push_back(plain_number(100 * share) + " %");
@@ -75,7 +34,8 @@ std::vector<SweepPoint> run_sweep(const SyntheticSettings& settings, std::span<c
       Problem problem = make_synthetic_problem(here);
       const auto accuracies = measure_accuracy(problem, runs, how, {});
       SweepPoint point{spread, correlation, {}, {}};
-      for (std::size_t r = 0; r < runs.size(); ++r) point.results.push_back({runs[r], accuracies[r], {}});
+      for (std::size_t r = 0; r < runs.size(); ++r)
+        point.results.push_back({runs[r], accuracies[r], {}});
       problem.heads.clear();
       point.problem = std::move(problem);
       points.push_back(std::move(point));
@@ -86,24 +46,24 @@ std::vector<SweepPoint> run_sweep(const SyntheticSettings& settings, std::span<c
 }
 
 void print_sweep(std::span<const SweepPoint> points, std::span<const double> shares) {
-  std::printf(
-      "Best method that draws against best method that keeps (median over heads of the relative l2 error, then how\n"
-      "many times worse the other is, and in how many heads the winner wins):\n\n");
+  std::printf("%s\n\n", kVerdictTitle);
   table::Table winners(head_of({"spread", "corr"}, shares));
   for (const SweepPoint& point : points) {
     std::vector<std::string> row = {plain_number(point.spread), plain_number(point.correlation)};
-    for (const double share : shares) row.push_back(verdict(point, share));
+    for (const double share : shares) row.push_back(verdict(point.results, share));
     winners.add(row);
   }
   winners.print(stdout);
 
-  std::printf("\nMedian over heads of the relative l2 error, all methods (bold: the smallest of its column and workload):\n\n");
+  std::printf(
+      "\nMedian over heads of the relative l2 error, all methods (bold: the smallest of its column and "
+      "workload):\n\n");
   table::Table errors(head_of({"spread", "corr", "method"}, shares));
   for (const SweepPoint& point : points) {
     std::map<const Method*, std::vector<std::string>> rows;
     for (std::size_t s = 0; s < shares.size(); ++s) {
-      const Result* drawn = best(point, shares[s], true);
-      const Result* kept = best(point, shares[s], false);
+      const Result* drawn = best_at(point.results, shares[s], true);
+      const Result* kept = best_at(point.results, shares[s], false);
       for (const Result& result : point.results) {
         if (result.run.share != shares[s]) continue;
         auto& row = rows[result.run.method];
@@ -112,7 +72,7 @@ void print_sweep(std::span<const SweepPoint> points, std::span<const double> sha
         const double error = result.accuracy->median_error();
         const bool is_best = (!drawn || error <= drawn->accuracy->median_error()) &&
                              (!kept || error <= kept->accuracy->median_error());
-        row[3 + s] = is_best ? bold(short_number(error)) : short_number(error);
+        row[3 + s] = is_best ? "**" + short_number(error) + "**" : short_number(error);
       }
     }
     const Method* last = nullptr;
@@ -129,23 +89,30 @@ void print_sweep(std::span<const SweepPoint> points, std::span<const double> sha
   errors.print(stdout);
 }
 
-void plot_sweep(const std::filesystem::path& path, std::span<const SweepPoint> points, const std::string& title) {
-  plot::Figure figure{.title = title, .columns = std::size(kCorrelations), .panel_width = 430, .panel_height = 340,
+void plot_sweep(const std::filesystem::path& path, std::span<const SweepPoint> points,
+                const std::string& title) {
+  plot::Figure figure{.title = title,
+                      .columns = std::size(kCorrelations),
+                      .panel_width = 430,
+                      .panel_height = 340,
                       .panels = {}};
   for (const SweepPoint& point : points) {
-    plot::Panel panel{.title = "spread " + plain_number(point.spread) + ", correlation " + plain_number(point.correlation),
+    plot::Panel panel{.title = "spread " + plain_number(point.spread) + ", correlation " +
+                               plain_number(point.correlation),
                       .x_title = "positions attended to, share of n",
                       .y_title = "relative l2 error, median",
-                      .settings = "set logscale xy\nset yrange [0.0003:3]\nset xrange [0.013:0.6]\n"
-                                  // Labels are formats, so a percent sign is written twice.
-                                  "set xtics ('2 %%' 0.02, '5 %%' 0.05, '10 %%' 0.1, '20 %%' 0.2, '50 %%' 0.5)",
+                      .settings =
+                          "set logscale xy\nset yrange [0.0003:3]\nset xrange [0.013:0.6]\n"
+                          // Labels are formats, so a percent sign is written twice.
+                          "set xtics ('2 %%' 0.02, '5 %%' 0.05, '10 %%' 0.1, '20 %%' 0.2, '50 %%' 0.5)",
                       .lines = {}};
     const Method* last = nullptr;
     for (const Result& result : point.results) {
       if (!result.accuracy || !result.run.share) continue;
       if (result.run.method != last) panel.lines.push_back({result.run.method->spec(), {}});
       last = result.run.method;
-      panel.lines.back().points.push_back({result.accuracy->values_read, result.accuracy->median_error()});
+      panel.lines.back().points.push_back(
+          {result.accuracy->values_read, result.accuracy->median_error()});
     }
     figure.panels.push_back(std::move(panel));
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who wins where: every method on workloads from flat to peaked logits and from values that do not depend on
-// the scores to values that do.
+// Who wins where: every method on workloads from flat to peaked logits and from values that do not
+// depend on the scores to values that do.
 #pragma once
 
 #include <filesystem>
@@ -28,11 +28,12 @@ struct SweepPoint {
 std::vector<SweepPoint> run_sweep(const SyntheticSettings& settings, std::span<const Run> runs,
                                   const Settings& how);
 
-/// Two markdown tables on stdout: the winner of each workload and share against the best of the other kind,
-/// and the median error of every method.
+/// Two markdown tables on stdout: the winner of each workload and share against the best of the
+/// other kind, and the median error of every method.
 void print_sweep(std::span<const SweepPoint> points, std::span<const double> shares);
 
 /// One panel a workload: median error against positions attended to.
-void plot_sweep(const std::filesystem::path& path, std::span<const SweepPoint> points, const std::string& title);
+void plot_sweep(const std::filesystem::path& path, std::span<const SweepPoint> points,
+                const std::string& title);
 
 }  // namespace compare

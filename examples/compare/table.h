@@ -25,7 +25,8 @@ inline std::string short_number(double x, int digits = 3) {
   std::snprintf(text, sizeof(text), "%.*e", digits - 1, x);
   const int exponent = std::atoi(std::strchr(text, 'e') + 1);  // after rounding
   if (x == 0) return "0";
-  if (exponent >= -4 && exponent < 6) std::snprintf(text, sizeof(text), "%.*f", std::max(0, digits - 1 - exponent), x);
+  if (exponent >= -4 && exponent < 6)
+    std::snprintf(text, sizeof(text), "%.*f", std::max(0, digits - 1 - exponent), x);
   return text;
 }
 
@@ -48,7 +49,8 @@ class Table {
       }
       std::fputs("|\n", out);
       if (r > 0) continue;
-      for (const std::size_t width : widths) std::fprintf(out, "|%s", std::string(width + 2, '-').c_str());
+      for (const std::size_t width : widths)
+        std::fprintf(out, "|%s", std::string(width + 2, '-').c_str());
       std::fputs("|\n", out);
     }
     std::fflush(out);

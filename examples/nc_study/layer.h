@@ -20,9 +20,10 @@ enum class Values {
   kTokens,       ///< X itself (X W_V for an orthogonal W_V): values go with keys, as in a trained layer
 };
 
-/// One draw. X: [n, d], independent N(0, 1). W: [d, d], independent N(0, R^2 / d^2), so that |W|_F = R and, with
-/// entries of unit size (B = 1), R is the paper's B^2 |W|_F; it is also the standard deviation of a row's
-/// logits. That W is Gaussian, and d, are our choice: the paper's are not known to us.
+/// One draw. X: [n, d], independent N(0, 1). W: [d, d], independent N(0, R^2 / d^2), so that |W|_F
+/// = R and, with entries of unit size (B = 1), R is the paper's B^2 |W|_F; it is also the standard
+/// deviation of a row's logits. That W is Gaussian, and d, are our choice: the paper's are not
+/// known to us.
 class Layer {
  public:
   Layer(std::size_t n, std::size_t d, double r, std::uint64_t seed)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What "attention is n^C-sparse" (arXiv 2404.02690) means for a kernel: the error of top-k attention against the
-// length n, for k that is constant or grows as ln n, sqrt n or alpha n^C, in every sense of "error".
+// What "attention is n^C-sparse" (arXiv 2404.02690) means for a kernel: the error of top-k
+// attention against the length n, for k that is constant or grows as ln n, sqrt n or alpha n^C, in
+// every sense of "error".
 #include <cstdio>
 #include <exception>
 #include <fstream>
@@ -33,21 +34,33 @@ int main(int argc, char** argv) {
   nc::Plan plan;
   std::size_t shortest = 1024, longest = 16384;
   std::string csv, figure;
-  CLI::App app{"The error of top-k attention against n: constant k, ln n, sqrt n and alpha n^C, in five metrics."};
+  CLI::App app{
+      "The error of top-k attention against n: constant k, ln n, sqrt n and alpha n^C, in five "
+      "metrics."};
   app.add_option("--min-n", shortest, "the shortest length; alpha n^C agrees with k there")
-      ->check(CLI::Range(64, 1 << 20))->capture_default_str();
+      ->check(CLI::Range(64, 1 << 20))
+      ->capture_default_str();
   app.add_option("--max-n", longest, "the longest length; every doubling between is measured")
-      ->check(CLI::Range(64, 1 << 20))->capture_default_str();
-  app.add_option("--max-matrix", plan.longest_matrix, "the longest length of the spectral norm, which needs n x n values")
-      ->check(CLI::Range(0, 1 << 15))->capture_default_str();
+      ->check(CLI::Range(64, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--max-matrix", plan.longest_matrix,
+                 "the longest length of the spectral norm, which needs n x n values")
+      ->check(CLI::Range(0, 1 << 15))
+      ->capture_default_str();
   app.add_option("--k", plan.k, "the constant k")->check(CLI::Range(1, 1 << 20))->capture_default_str();
   app.add_option("--d", plan.d, "head size")->check(CLI::Range(2, 1024))->capture_default_str();
   app.add_option("--spread", plan.r, "R = |W|_F, the standard deviation of a row's logits")
-      ->check(CLI::Range(0.01, 20.0))->capture_default_str();
-  app.add_option("--draws", plan.draws, "independent draws of X and W")->check(CLI::Range(2, 10000))->capture_default_str();
-  app.add_option("--matrix-draws", plan.matrix_draws, "the same for the spectral norm")->check(CLI::Range(2, 10000))
+      ->check(CLI::Range(0.01, 20.0))
       ->capture_default_str();
-  app.add_option("--rows", plan.rows, "rows of a draw")->check(CLI::Range(2, 1 << 20))->capture_default_str();
+  app.add_option("--draws", plan.draws, "independent draws of X and W")
+      ->check(CLI::Range(2, 10000))
+      ->capture_default_str();
+  app.add_option("--matrix-draws", plan.matrix_draws, "the same for the spectral norm")
+      ->check(CLI::Range(2, 10000))
+      ->capture_default_str();
+  app.add_option("--rows", plan.rows, "rows of a draw")
+      ->check(CLI::Range(2, 1 << 20))
+      ->capture_default_str();
   app.add_option("--seed", plan.seed, "of everything")->capture_default_str();
   app.add_option("--csv", csv, "also write every mean here");
   app.add_option("--plot", figure, "draw a figure: FILE.svg or FILE.png (needs gnuplot)");

@@ -10,7 +10,7 @@ namespace nc {
 enum Metric : std::size_t {
   kSpectral,           ///< (1/n) |P^ - P|_2 of the whole matrix: the metric of the n^C paper
   kRowL2,              ///< |p^ - p|_2, mean over rows
-  kVariation,          ///< total variation distance of p^ and p, the softmax mass that is dropped; mean over rows
+  kVariation,          ///< total variation distance of p^ and p: the dropped mass; mean over rows
   kOutputIndependent,  ///< |o^ - o| / |o|, values that are independent of everything; mean over rows
   kOutputTokens,       ///< the same with values X W_V
   kMetrics,

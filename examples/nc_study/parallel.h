@@ -10,7 +10,8 @@
 
 namespace nc {
 
-/// Calls task(i) for each i in [0, count) on the machine's threads. What a task computes depends on i alone.
+/// Calls task(i) for each i in [0, count) on the machine's threads. What a task computes depends on
+/// i alone.
 template <class Task>
 void for_each_parallel(std::size_t count, const Task& task) {
   std::atomic<std::size_t> next = 0;

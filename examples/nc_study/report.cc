@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <iomanip>
@@ -21,7 +22,8 @@ std::string text_of(const std::vector<double>& samples) {
   return samples.empty() ? "-" : nc::text_of(estimate(samples));
 }
 
-/// Measured exponent of error ~ n^slope, one sample a draw; empty when fewer than two lengths were measured.
+/// Measured exponent of error ~ n^slope, one sample a draw; empty when fewer than two lengths were
+/// measured.
 std::optional<Estimate> slope(const Plan& plan, const Curve& curve, Metric metric) {
   std::vector<double> lengths;
   std::size_t draws = 0;
@@ -80,9 +82,9 @@ void print_equal_cost(const Plan& plan, const Findings& findings, std::size_t at
   for (const Curve& curve : findings.equal_cost) {
     std::vector<std::string> row = {curve.rule.name, short_number(curve.keys[at])};
     for (std::size_t metric = 0; metric < kMetrics; ++metric) {
-      row.push_back(!curve.rule.is_dynamic
-                        ? text_of(curve.at[at][metric])
-                        : text_of(change(curve, findings.equal_cost[0], at, static_cast<Metric>(metric))));
+      row.push_back(!curve.rule.is_dynamic ? text_of(curve.at[at][metric])
+                                           : text_of(change(curve, findings.equal_cost[0], at,
+                                                            static_cast<Metric>(metric))));
     }
     out.add(row);
   }
@@ -102,8 +104,9 @@ void print_effective(const Plan& plan, const Findings& findings) {
     for (std::size_t at = 0; at < line.samples.size(); ++at) {
       const Estimate e = estimate(line.samples[at]);
       char text[64];
-      std::snprintf(text, sizeof(text), "%.4f ± %.4f (%s)", e.mean, e.half_width,
-                    short_number((1 - e.mean) * static_cast<double>(plan.effective_lengths[at])).c_str());
+      std::snprintf(
+          text, sizeof(text), "%.4f ± %.4f (%s)", e.mean, e.half_width,
+          short_number((1 - e.mean) * static_cast<double>(plan.effective_lengths[at])).c_str());
       row.push_back(text);
     }
     out.add(row);
@@ -138,13 +141,15 @@ std::string is_better(const std::vector<double>& percents) {
 void print_claims(const Plan& plan, const Findings& findings) {
   std::printf(
       "\n### What holds\n\n"
-      "Exponents of error ~ n^x over the lengths above; changes are those of the longest length measured.\n\n");
+      "Exponents of error ~ n^x over the lengths above; changes are those of the longest length\n"
+      "measured.\n\n");
   std::vector<std::string> head = {"claim (arXiv 2404.02690, as our sources word it)"};
   for (const char* name : kMetricNames) head.push_back(name);
   table::Table out(head);
   const auto add = [&](const std::string& claim, const auto& verdict) {
     std::vector<std::string> row = {claim};
-    for (std::size_t metric = 0; metric < kMetrics; ++metric) row.push_back(verdict(static_cast<Metric>(metric)));
+    for (std::size_t metric = 0; metric < kMetrics; ++metric)
+      row.push_back(verdict(static_cast<Metric>(metric)));
     out.add(row);
   };
   for (const Curve& curve : findings.growth) {
@@ -167,12 +172,14 @@ void print_claims(const Plan& plan, const Findings& findings) {
   }
   out.print(stdout);
   std::printf(
-      "\nNotes. The spectral metric falls for every rule, a constant k included: (1/n) |E|_2 <= (1/n) |E|_F, which is\n"
-      "the row l2 (root mean square) over sqrt n, so its factor 1/n alone makes it vanish. k = ln n is the edge of\n"
-      "theorem 6.2 (k = o(log n)), not within it. power_matching_pass aligns alpha m^C before it is rounded up to a\n"
-      "whole number of keys; \"same cost\" aligns what is really kept, so the difference between the two is what the\n"
-      "rounding buys. Theorem 5.1 (collapse): for a fixed eps at most 1/eps weights of a row can exceed eps, whatever\n"
-      "n and R; against eps = 1/n there is no collapse, the share tends to Phi(R/2), so the number above grows as n.\n");
+      "\nNotes. The spectral metric falls for every rule, a constant k included: (1/n) |E|_2 <=\n"
+      "(1/n) |E|_F, which is the row l2 (root mean square) over sqrt n, so its factor 1/n alone\n"
+      "makes it vanish. k = ln n is the edge of theorem 6.2 (k = o(log n)), not within it.\n"
+      "power_matching_pass aligns alpha m^C before it is rounded up to a whole number of keys;\n"
+      "\"same cost\" aligns what is really kept, so the difference between the two is what the\n"
+      "rounding buys. Theorem 5.1 (collapse): for a fixed eps at most 1/eps weights of a row can\n"
+      "exceed eps, whatever n and R; against eps = 1/n there is no collapse, the share tends to\n"
+      "Phi(R/2), so the number above grows as n.\n");
 }
 
 }  // namespace
@@ -180,16 +187,20 @@ void print_claims(const Plan& plan, const Findings& findings) {
 void print_findings(const Plan& plan, const Findings& findings) {
   std::printf(
       "## Top-k attention against n: constant k, ln n, sqrt n, alpha n^C\n\n"
-      "Published: Gaussian X, metric (1/n) |D_spar^-1 A_spar - D^-1 A|_2, rules of k. Our choice, since the set-up is\n"
-      "not published: logits X W X^T with Gaussian W, d = %zu, |W|_F = R = %s (X has unit variance, so R is also the\n"
-      "standard deviation of a row's logits), k = %zu, alpha n^C equal to k at n = %zu, values, lengths. %zu independent\n"
-      "draws of X and W with %zu rows each; the spectral norm, by power iteration on all n x n entries, %zu draws up to\n"
+      "Published: Gaussian X, metric (1/n) |D_spar^-1 A_spar - D^-1 A|_2, rules of k. Our choice,\n"
+      "since the set-up is not published: logits X W X^T with Gaussian W, d = %zu, |W|_F = R = %s\n"
+      "(X has unit variance, so R is also the standard deviation of a row's logits), k = %zu,\n"
+      "alpha n^C equal to k at n = %zu, values, lengths. %zu independent draws of X and W with\n"
+      "%zu rows each; the spectral norm, by power iteration on all n x n entries, %zu draws up to\n"
       "n = %zu. Sets and outputs are skim's, compared with double precision. Seed %llu.\n",
-      plan.d, plain_number(plan.r).c_str(), plan.k, plan.lengths.front(), plan.draws, plan.rows, plan.matrix_draws,
-      plan.longest_matrix, static_cast<unsigned long long>(plan.seed));
+      plan.d, plain_number(plan.r).c_str(), plan.k, plan.lengths.front(), plan.draws, plan.rows,
+      std::min(plan.draws, plan.matrix_draws), plan.longest_matrix,
+      static_cast<unsigned long long>(plan.seed));
   print_growth(plan, findings);
-  std::printf("\nTotal variation against the theory of Gaussian logits, 1 - Phi(R - Phi^-1(1 - k/n)): within %s.\n",
-              short_number(findings.worst_variation_gap).c_str());
+  std::printf(
+      "\nTotal variation against the theory of Gaussian logits, 1 - Phi(R - Phi^-1(1 - k/n)):\n"
+      "within %s.\n",
+      short_number(findings.worst_variation_gap).c_str());
   std::size_t longest_matrix_at = plan.lengths.size();
   for (std::size_t at = 0; at < plan.lengths.size(); ++at) {
     if (plan.lengths[at] <= plan.longest_matrix) longest_matrix_at = at;
@@ -211,8 +222,9 @@ void write_csv(const std::filesystem::path& path, const Plan& plan, const Findin
           if (samples.empty()) continue;
           const Estimate e = estimate(samples);
           out << experiment << ',' << std::quoted(curve.rule.name, '"', '"') << ','
-              << std::quoted(kMetricNames[metric], '"', '"') << ',' << plan.lengths[at] << ',' << curve.keys[at] << ','
-              << e.mean << ',' << e.half_width << ',' << samples.size() << '\n';
+              << std::quoted(kMetricNames[metric], '"', '"') << ',' << plan.lengths[at] << ','
+              << curve.keys[at] << ',' << e.mean << ',' << e.half_width << ',' << samples.size()
+              << '\n';
         }
       }
     }
@@ -223,21 +235,28 @@ void write_csv(const std::filesystem::path& path, const Plan& plan, const Findin
     for (std::size_t at = 0; at < line.samples.size(); ++at) {
       const Estimate e = estimate(line.samples[at]);
       out << "ineffective share,R = " << line.r << ",eps = " << threshold_text(line.epsilon) << ','
-          << plan.effective_lengths[at] << ",," << e.mean << ',' << e.half_width << ',' << line.samples[at].size()
-          << '\n';
+          << plan.effective_lengths[at] << ",," << e.mean << ',' << e.half_width << ','
+          << line.samples[at].size() << '\n';
     }
   }
   if (!out.flush()) throw std::runtime_error("cannot write " + path.string());
 }
 
 void plot_findings(const std::filesystem::path& path, const Plan& plan, const Findings& findings) {
-  plot::Figure figure{.title = "Synthetic: top-k attention on Gaussian X, logits X W X^T, R = " + plain_number(plan.r) +
-                               ", d = " + std::to_string(plan.d) + "; bars: 95 % confidence",
-                      .columns = 3, .panel_width = 430, .panel_height = 360, .panels = {}};
+  plot::Figure figure{
+      .title = "Synthetic: top-k attention on Gaussian X, logits X W X^T, R = " + plain_number(plan.r) +
+               ", d = " + std::to_string(plan.d) + "; bars: 95 % confidence",
+      .columns = 3,
+      .panel_width = 430,
+      .panel_height = 360,
+      .panels = {}};
   const std::string log_x = "set logscale x 2\nset logscale y";
   for (std::size_t metric = 0; metric < kMetrics; ++metric) {
-    plot::Panel panel{.title = std::string(kMetricNames[metric]) + ", full rows", .x_title = "n", .y_title = "error",
-                      .settings = metric == kVariation ? "set logscale x 2\nset yrange [0.6:1]" : log_x, .lines = {}};
+    plot::Panel panel{.title = std::string(kMetricNames[metric]) + ", full rows",
+                      .x_title = "n",
+                      .y_title = "error",
+                      .settings = metric == kVariation ? "set logscale x 2\nset yrange [0.6:1]" : log_x,
+                      .lines = {}};
     for (const Curve& curve : findings.growth) {
       plot::Line line{curve.rule.name, {}};
       for (std::size_t at = 0; at < plan.lengths.size(); ++at) {
@@ -249,9 +268,12 @@ void plot_findings(const std::filesystem::path& path, const Plan& plan, const Fi
     }
     if (!panel.lines.empty()) figure.panels.push_back(std::move(panel));
   }
-  plot::Panel effective{.title = "weights <= eps; eps 1e-4, dashed 1/n", .x_title = "n", .y_title = "|S_eps| / n",
+  plot::Panel effective{.title = "weights <= eps; eps 1e-4, dashed 1/n",
+                        .x_title = "n",
+                        .y_title = "|S_eps| / n",
                         .settings = "set logscale x 4\nset yrange [0:1.05]",
-                        .lines = {}, .has_own_legend = true};
+                        .lines = {},
+                        .has_own_legend = true};
   for (const auto& findings_line : findings.effective) {
     if (findings_line.epsilon == 1e-3) continue;  // three curves a spread would be too many
     plot::Line line{"R = " + plain_number(findings_line.r), {}, findings_line.epsilon == 0};
@@ -263,11 +285,15 @@ void plot_findings(const std::filesystem::path& path, const Plan& plan, const Fi
   }
   figure.panels.push_back(std::move(effective));
   for (const Metric metric : {kRowL2, kVariation, kOutputTokens}) {
-    plot::Panel panel{.title = std::string(kMetricNames[metric]) + ", same cost", .x_title = "n",
-                      .y_title = "change against constant k, %",
-                      .settings = "set logscale x 2\nset arrow from graph 0,first 0 to graph 1,first 0 nohead lc rgb "
-                                  "'#999999' lw 2",
-                      .lines = {}, .has_own_legend = true};
+    plot::Panel panel{
+        .title = std::string(kMetricNames[metric]) + ", same cost",
+        .x_title = "n",
+        .y_title = "change against constant k, %",
+        .settings =
+            "set logscale x 2\nset arrow from graph 0,first 0 to graph 1,first 0 nohead lc rgb "
+            "'#999999' lw 2",
+        .lines = {},
+        .has_own_legend = true};
     for (const Curve& curve : findings.equal_cost) {
       if (curve.rule.name.find("same cost") == std::string::npos) continue;
       plot::Line line{curve.rule.name.substr(0, curve.rule.name.find(',')), {}};

@@ -9,7 +9,8 @@ namespace nc {
 namespace {
 
 /// sum_i p_i v_i
-std::vector<double> average(const std::vector<double>& p, const std::vector<float>& values, std::size_t d) {
+std::vector<double> average(const std::vector<double>& p, const std::vector<float>& values,
+                            std::size_t d) {
   std::vector<double> out(d);
   for (std::size_t i = 0; i < p.size(); ++i) {
     for (std::size_t c = 0; c < d; ++c) out[c] += p[i] * values[i * d + c];
@@ -28,8 +29,8 @@ double relative_error(const float* approximate, const std::vector<double>& exact
 
 }  // namespace
 
-std::vector<Errors> row_errors(const Layer& layer, std::span<const Rule> rules, std::span<const std::size_t> rows,
-                                  bool is_causal) {
+std::vector<Errors> row_errors(const Layer& layer, std::span<const Rule> rules,
+                               std::span<const std::size_t> rows, bool is_causal) {
   const std::size_t d = layer.dim();
   const auto by_own = layer.kv(Values::kIndependent);
   const auto by_tokens = layer.kv(Values::kTokens);

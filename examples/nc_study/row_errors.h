@@ -12,9 +12,9 @@
 
 namespace nc {
 
-/// The metrics but the spectral one of every rule, means over `rows` of the layer. The sets and the outputs are skim's, what they are compared
-/// with is computed in double precision.
-std::vector<Errors> row_errors(const Layer& layer, std::span<const Rule> rules, std::span<const std::size_t> rows,
-                                  bool is_causal);
+/// The metrics but the spectral one of every rule, means over `rows` of the layer. The sets and the
+/// outputs are skim's, what they are compared with is computed in double precision.
+std::vector<Errors> row_errors(const Layer& layer, std::span<const Rule> rules,
+                               std::span<const std::size_t> rows, bool is_causal);
 
 }  // namespace nc

@@ -28,15 +28,20 @@ std::string exponent_text(double c) { return c == 0.001 ? "1/1000" : table::plai
 
 std::vector<Rule> growth_rules(std::size_t k, skim::Position from) {
   const auto rounded_up = [](double x, skim::Position n) {
-    return std::clamp<std::size_t>(static_cast<std::size_t>(std::ceil(x)), 1, static_cast<std::size_t>(n));
+    return std::clamp<std::size_t>(static_cast<std::size_t>(std::ceil(x)), 1,
+                                   static_cast<std::size_t>(n));
   };
   std::vector<Rule> rules;
   rules.push_back(of_budget("k = " + std::to_string(k), skim::Budget(k)));
-  rules.push_back({"ln n", [=](skim::Position n) { return rounded_up(std::log(static_cast<double>(n)), n); }});
-  rules.push_back({"sqrt n", [=](skim::Position n) { return rounded_up(std::sqrt(static_cast<double>(n)), n); }, 0.5});
+  rules.push_back(
+      {"ln n", [=](skim::Position n) { return rounded_up(std::log(static_cast<double>(n)), n); }});
+  rules.push_back({"sqrt n",
+                   [=](skim::Position n) { return rounded_up(std::sqrt(static_cast<double>(n)), n); },
+                   0.5});
   for (const double c : kExponents) {
     const auto budget = skim::power_matching_decode(static_cast<double>(k), from, c);
-    rules.push_back(dynamic(table::short_number(budget.amount()) + " n^(" + exponent_text(c) + ")", budget));
+    rules.push_back(
+        dynamic(table::short_number(budget.amount()) + " n^(" + exponent_text(c) + ")", budget));
   }
   return rules;
 }

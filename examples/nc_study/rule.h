@@ -24,9 +24,9 @@ inline constexpr double kExponents[] = {0.001, 0.25, 0.5, 0.75};
 /// What grows how: constant k, ln n, sqrt n, and alpha n^C that agrees with k at n = `from`.
 std::vector<Rule> growth_rules(std::size_t k, skim::Position from);
 
-/// Equal work over a causal pass of n rows. The first rule is constant k. The others are alpha m^C, first with
-/// skim::power_matching_pass, whose rounded-up budgets cost up to one key a row more than k; then
-/// ("same cost") with alpha lowered until the keys that are really read are as many.
+/// Equal work over a causal pass of n rows. The first rule is constant k. The others are alpha m^C,
+/// first with skim::power_matching_pass, whose rounded-up budgets cost up to one key a row more
+/// than k; then ("same cost") with alpha lowered until the keys that are really read are as many.
 std::vector<Rule> equal_cost_rules(std::size_t k, skim::Position n);
 
 /// Keys a row keeps, mean over a causal pass of n rows.

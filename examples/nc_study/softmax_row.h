@@ -10,8 +10,10 @@
 
 namespace nc {
 
-/// One row of the attention matrix, exact, in double precision: [visible]. `factor` multiplies the logits.
-inline std::vector<double> softmax_row(const Layer& layer, std::size_t row, bool is_causal, double factor = 1) {
+/// One row of the attention matrix, exact, in double precision: [visible]. `factor` multiplies the
+/// logits.
+inline std::vector<double> softmax_row(const Layer& layer, std::size_t row, bool is_causal,
+                                       double factor = 1) {
   const std::size_t d = layer.dim();
   std::vector<double> p(is_causal ? row + 1 : layer.size());
   const float* q = layer.queries().data() + row * d;

@@ -12,8 +12,8 @@
 namespace nc {
 namespace {
 
-constexpr std::size_t kWidth = 16;          // one vector a rule, side by side
-using Block = std::array<float, kWidth>;    // coordinate i of each of them
+constexpr std::size_t kWidth = 16;        // one vector a rule, side by side
+using Block = std::array<float, kWidth>;  // coordinate i of each of them
 using Blocks = std::vector<Block>;
 
 void add_multiple(Block& to, float factor, const Block& x) {

@@ -10,7 +10,8 @@
 
 namespace nc {
 
-/// A mean over independent draws with the half-width of its 95 % confidence interval, 1.96 standard errors.
+/// A mean over independent draws with the half-width of its 95 % confidence interval, 1.96 standard
+/// errors.
 struct Estimate {
   double mean = 0;
   double half_width = 0;

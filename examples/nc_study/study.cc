@@ -31,15 +31,16 @@ std::vector<std::size_t> spread_rows(std::size_t n, std::size_t count) {
 
 std::vector<Curve> empty_curves(const std::vector<Rule>& rules, std::size_t lengths) {
   std::vector<Curve> curves;
-  for (const Rule& rule : rules) curves.push_back({rule, std::vector<Samples>(lengths), std::vector<double>(lengths)});
+  for (const Rule& rule : rules)
+    curves.push_back({rule, std::vector<Samples>(lengths), std::vector<double>(lengths)});
   return curves;
 }
 
 /// The lower tail of the normal distribution.
 double normal(double x) { return std::erfc(-x * std::sqrt(0.5)) / 2; }
 
-/// The mass that is dropped when the top f of Gaussian logits with deviation r is kept: 1 - Phi(r - z) where
-/// Phi(-z) = f.
+/// The mass that is dropped when the top f of Gaussian logits with deviation r is kept: 1 - Phi(r -
+/// z) where Phi(-z) = f.
 double gaussian_variation(double f, double r) {
   double low = -10, high = 10;
   for (int step = 0; step < 100; ++step) {
@@ -50,7 +51,8 @@ double gaussian_variation(double f, double r) {
 }
 
 /// Everything about one length; draws run in parallel and results lie in the order of the draws.
-void measure_length(const Plan& plan, std::size_t at, Findings& findings, const std::function<void()>& part_done) {
+void measure_length(const Plan& plan, std::size_t at, Findings& findings,
+                    const std::function<void()>& part_done) {
   const std::size_t n = plan.lengths[at];
   const auto length = static_cast<skim::Position>(n);
   const auto full_rules = growth_rules(plan.k, static_cast<skim::Position>(plan.lengths.front()));
@@ -58,7 +60,8 @@ void measure_length(const Plan& plan, std::size_t at, Findings& findings, const 
   const std::vector<std::size_t> rows = spread_rows(n, plan.rows);
 
   std::vector<std::vector<Errors>> full(plan.draws), causal(plan.draws);
-  const std::size_t matrix_draws = n <= plan.longest_matrix ? std::min(plan.draws, plan.matrix_draws) : 0;
+  const std::size_t matrix_draws =
+      n <= plan.longest_matrix ? std::min(plan.draws, plan.matrix_draws) : 0;
   for_each_parallel(plan.draws, [&](std::size_t draw) {
     const Layer layer(n, plan.d, plan.r, seed_of(plan, n, draw));
     full[draw] = row_errors(layer, full_rules, rows, false);
@@ -72,13 +75,16 @@ void measure_length(const Plan& plan, std::size_t at, Findings& findings, const 
     part_done();
   });
 
-  const auto store = [&](std::vector<Curve>& curves, const std::vector<Rule>& rules, const auto& errors, bool is_causal) {
+  const auto store = [&](std::vector<Curve>& curves, const std::vector<Rule>& rules, const auto& errors,
+                         bool is_causal) {
     for (std::size_t r = 0; r < rules.size(); ++r) {
       curves[r].rule = rules[r];
-      curves[r].keys[at] = is_causal ? mean_keys(rules[r], length) : static_cast<double>(rules[r].keys(length));
+      curves[r].keys[at] =
+          is_causal ? mean_keys(rules[r], length) : static_cast<double>(rules[r].keys(length));
       for (std::size_t metric = 0; metric < kMetrics; ++metric) {
         const std::size_t draws = metric == kSpectral ? matrix_draws : plan.draws;
-        for (std::size_t draw = 0; draw < draws; ++draw) curves[r].at[at][metric].push_back(errors[draw][r][metric]);
+        for (std::size_t draw = 0; draw < draws; ++draw)
+          curves[r].at[at][metric].push_back(errors[draw][r][metric]);
       }
     }
   };
@@ -91,7 +97,8 @@ void measure_length(const Plan& plan, std::size_t at, Findings& findings, const 
   }
 }
 
-void measure_effective(const Plan& plan, std::size_t at, Findings& findings, const std::function<void()>& part_done) {
+void measure_effective(const Plan& plan, std::size_t at, Findings& findings,
+                       const std::function<void()>& part_done) {
   const std::size_t n = plan.effective_lengths[at];
   const std::vector<std::size_t> rows = spread_rows(n, plan.rows / 2);
   std::vector<double> thresholds(std::begin(kThresholds), std::end(kThresholds));
@@ -134,8 +141,10 @@ Findings run_study(const Plan& plan, const OnPart& on_part) {
     const std::scoped_lock lock(mutex);
     if (on_part) on_part(++done);
   };
-  for (std::size_t at = 0; at < plan.lengths.size(); ++at) measure_length(plan, at, findings, part_done);
-  for (std::size_t at = 0; at < plan.effective_lengths.size(); ++at) measure_effective(plan, at, findings, part_done);
+  for (std::size_t at = 0; at < plan.lengths.size(); ++at)
+    measure_length(plan, at, findings, part_done);
+  for (std::size_t at = 0; at < plan.effective_lengths.size(); ++at)
+    measure_effective(plan, at, findings, part_done);
   return findings;
 }
 

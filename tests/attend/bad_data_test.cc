@@ -88,7 +88,7 @@ TEST(BadData, EveryKeyMaskedIsTheEmptySet) {
 
 // A key with a logit of -inf might as well not be there.
 TEST(BadData, MinusInfinityIsMasked) {
-  for (const std::size_t n : {1, 15, 16, 17, 64, 4096}) {
+  for (const std::size_t n : {1u, 15u, 16u, 17u, 64u, 4096u}) {
     SCOPED_TRACE(testing::Message() << n << " keys");
     auto p = random_problem<float>({n + 1, 8, kColumns, 2}, n);
     std::fill_n(p.q.begin(), 16, 0.5f);
@@ -103,7 +103,7 @@ TEST(BadData, MinusInfinityIsMasked) {
 }
 
 TEST(BadData, OneInfiniteLogitIsTheAnswer) {
-  for (const std::size_t at : {0, 1, 17, 4999}) {
+  for (const std::size_t at : {0u, 1u, 17u, 4999u}) {
     std::vector<float> logits(5000, 0.25f);
     logits[at] = INFINITY;
     logits[7] = -INFINITY;
@@ -128,7 +128,7 @@ TEST(BadData, OneInfiniteLogitIsTheAnswer) {
 }
 
 TEST(BadData, SeveralInfiniteLogitsHaveNoLimit) {
-  for (const std::size_t second : {1, 17, 4999}) {
+  for (const std::size_t second : {1u, 17u, 4999u}) {
     std::vector<float> logits(5000, 0.25f);
     logits[0] = logits[second] = INFINITY;
     const auto p = with_logits(logits);
@@ -187,7 +187,7 @@ TEST(BadData, NanInAQueryRowDoesNotSelect) {
 }
 
 TEST(BadData, NanInASelectedKeyIsInEveryHead) {
-  for (const std::size_t at : {0, 15, 16, 99}) {
+  for (const std::size_t at : {0u, 15u, 16u, 99u}) {
     for (const double soft_cap : {0.0, 30.0}) {
       auto p = random_problem<float>({100, 24, kColumns, 3}, 6);
       p.keys[at * 24 + 5] = NAN;
@@ -203,7 +203,7 @@ TEST(BadData, NanInASelectedKeyIsInEveryHead) {
 TEST(BadData, NanInASelectedValueIsInItsColumn) {
   const auto clean = random_problem<float>({5000, 24, kColumns, 3}, 7);
   const State expected = attend(Dense{}, clean.query(), clean.kv());
-  for (const std::size_t at : {0, 15, 16, 4096, 4999}) {
+  for (const std::size_t at : {0u, 15u, 16u, 4096u, 4999u}) {
     for (const float bad : {NAN, INFINITY}) {
       auto p = clean;
       p.values[at * kColumns + 5] = bad;
@@ -253,7 +253,7 @@ TEST(BadData, SamplersLeaveOutWhatHasNoProbability) {
   std::vector<float> logits(100, NAN);
   for (std::size_t i = 0; i < 100; i += 2) logits[i] = -INFINITY;
   for (std::size_t i = 0; i < 10; ++i) logits[i * 7 + 3] = 0.1f * static_cast<float>(i);
-  for (const std::size_t heads : {1, 2}) {
+  for (const std::size_t heads : {1u, 2u}) {
     const auto p = with_logits(logits, heads);
     const Selection few = select(PriorityTail{4}, query_of(p), p.kv());
     ASSERT_EQ(few.picks().size(), 4u);

@@ -28,8 +28,8 @@ void expect_dense_is_right(const Problem<K, V>& p, const BasicQuery<RealOf<K>>& 
 }
 
 TEST(Dense, AnyNumberOfKeys) {
-  for (const std::size_t n : {0, 1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 100, 1023, 4095, 4096, 4097, 8192, 12289}) {
-    for (const std::size_t group : {1, 3}) {
+  for (const std::size_t n : {0u, 1u, 2u, 7u, 8u, 15u, 16u, 17u, 31u, 32u, 33u, 100u, 1023u, 4095u, 4096u, 4097u, 8192u, 12289u}) {
+    for (const std::size_t group : {1u, 3u}) {
       SCOPED_TRACE(testing::Message() << n << " keys, group of " << group);
       const auto p = random_problem<float>({n, 24, 20, group}, n + group);
       expect_dense_is_right(p, p.query());
@@ -73,8 +73,8 @@ TEST(Dense, ManyKeys) {
 }
 
 TEST(Dense, InDouble) {
-  for (const std::size_t n : {0, 1, 15, 16, 17, 100, 4097}) {
-    for (const std::size_t d : {1, 7, 8, 64, 80}) {
+  for (const std::size_t n : {0u, 1u, 15u, 16u, 17u, 100u, 4097u}) {
+    for (const std::size_t d : {1u, 7u, 8u, 64u, 80u}) {
       SCOPED_TRACE(testing::Message() << n << " keys, d " << d);
       const auto p = random_problem<double>({n, d, d + 3, 4}, n + d);
       expect_dense_is_right(p, p.query());
@@ -102,7 +102,7 @@ void plain_float(const Problem<float>& p, std::size_t h, float* out) {
 
 // The second gate, free of assumptions: at most twice the worst error of plain loops in float.
 TEST(Dense, AtMostTwiceTheErrorOfPlainFloat) {
-  for (const std::size_t n : {64, 1000, 20000}) {
+  for (const std::size_t n : {64u, 1000u, 20000u}) {
     const auto p = random_problem<float>({n, 128, 128, 4}, n);
     const State state = attend(Dense{}, p.query(), p.kv());
     const Matrix keys = numbers_of(p.keys, n, 128), values = numbers_of(p.values, n, 128);

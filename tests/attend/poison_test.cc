@@ -67,7 +67,7 @@ TYPED_TEST(Poison, Stack) {
 
 // The rest of the last page, of a page's padding, and pages of the pool that are not in the table.
 TYPED_TEST(Poison, PageTails) {
-  for (const std::size_t n : {1, 15, 17, 255, 257}) {
+  for (const std::size_t n : {1u, 15u, 17u, 255u, 257u}) {
     const auto p = random_problem<TypeParam>({n, 24, 20, 4}, n);
     State flat = attend(Dense{}, p.query(), p.kv());
     for (const Adjacency adjacency : {Adjacency::kApart, Adjacency::kAdjacent}) {

@@ -31,7 +31,7 @@ TEST(SinkLogit, ByHand) {
 }
 
 TEST(SinkLogit, AgainstTheReference) {
-  for (const std::size_t n : {0, 1, 17, 5000}) {
+  for (const std::size_t n : {0u, 1u, 17u, 5000u}) {
     const auto p = random_problem<float>({n, 24, 24, 4}, n + 1);
     Query q = p.query();
     q.sink_logits = kSinks;

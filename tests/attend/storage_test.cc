@@ -10,10 +10,10 @@ namespace {
 
 template <class K, class V>
 void expect_right() {
-  for (const std::size_t group : {1, 2, 3, 4, 5, 7, 8}) {
-    for (const std::size_t d : {1, 7, 46, 64, 80}) {
+  for (const std::size_t group : {1u, 2u, 3u, 4u, 5u, 7u, 8u}) {
+    for (const std::size_t d : {1u, 7u, 46u, 64u, 80u}) {
       const std::size_t d_v = 97 - d;
-      for (const std::size_t n : {1, 17, 100}) {
+      for (const std::size_t n : {1u, 17u, 100u}) {
         SCOPED_TRACE(testing::Message() << "group " << group << ", d " << d << ", d_v " << d_v << ", n " << n);
         const auto p = random_problem<K, V>({n, d, d_v, group}, group * d * n);
         State state = attend(Dense{}, p.query(), p.kv());

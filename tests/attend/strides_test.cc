@@ -23,8 +23,8 @@ void expect_same_as_flat(const Problem<typename Kv::Key, typename Kv::Value>& p,
 
 TEST(Strides, OfKeysAndValuesApart) {
   const auto p = random_problem<float>({50, 24, 20, 3}, 1);
-  for (const std::size_t key_gap : {0, 1, 40}) {
-    for (const std::size_t value_gap : {0, 3, 24}) {
+  for (const std::size_t key_gap : {0u, 1u, 40u}) {
+    for (const std::size_t value_gap : {0u, 3u, 24u}) {
       const Strided<float, float> strided(p, key_gap, value_gap);
       expect_same_as_flat(p, strided.kv());
     }

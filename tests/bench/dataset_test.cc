@@ -17,11 +17,13 @@ std::vector<double> dense_errors(const DataSpec& spec, std::size_t threads = 1) 
   const Dataset<T> data(spec);
   Pool pool(threads);
   if (data.heads().empty()) {
-    LayerCall<skim::Dense, skim::PagedKv<T>> call({}, data, data.paged_heads(), skim::Grouping::kPerGroup, pool);
+    LayerCall<skim::Dense, skim::PagedKv<T>> call({}, data, data.paged_heads(),
+                                                  skim::Grouping::kPerGroup, pool);
     call();
     return data.errors(call.out());
   }
-  LayerCall<skim::Dense, skim::ContiguousKv<T>> call({}, data, data.heads(), skim::Grouping::kPerGroup, pool);
+  LayerCall<skim::Dense, skim::ContiguousKv<T>> call({}, data, data.heads(), skim::Grouping::kPerGroup,
+                                                     pool);
   call();
   return data.errors(call.out());
 }
@@ -36,7 +38,8 @@ TEST(Dataset, DenseAttentionAgreesInEveryLayout) {
     EXPECT_LT(worst(dense_errors<float>(spec)), 2e-6);
     EXPECT_LT(worst(dense_errors<skim::F16>(spec)), 1e-3);
     EXPECT_LT(worst(dense_errors<skim::BF16>(spec)), 8e-3);
-    EXPECT_GT(worst(dense_errors<skim::BF16>(spec)), 1e-5) << "measured against what was stored, not what was meant";
+    EXPECT_GT(worst(dense_errors<skim::BF16>(spec)), 1e-5)
+        << "measured against what was stored, not what was meant";
   }
 }
 

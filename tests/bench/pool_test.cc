@@ -40,9 +40,12 @@ TEST(Pool, IsAnExecutor) {
   const skim::Executor executor = three.executor();
   EXPECT_EQ(executor.threads, 3u);
   std::vector<int> squares(20);
-  executor.run(executor.pool, squares.size(),
-               [](void* arg, std::size_t i, std::size_t) { (*static_cast<std::vector<int>*>(arg))[i] = static_cast<int>(i * i); },
-               &squares);
+  executor.run(
+      executor.pool, squares.size(),
+      [](void* arg, std::size_t i, std::size_t) {
+        (*static_cast<std::vector<int>*>(arg))[i] = static_cast<int>(i * i);
+      },
+      &squares);
   for (std::size_t i = 0; i < squares.size(); ++i) EXPECT_EQ(squares[i], static_cast<int>(i * i));
 }
 

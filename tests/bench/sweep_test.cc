@@ -25,18 +25,30 @@ TEST(Case, NameHasAllThatIsNotTheDefault) {
 TEST(Sweep, ExpandsToEveryCombinationWithDatasetsSideBySide) {
   const Method dense{"dense", "dense"}, topk{"topk-1pct", "topk(fraction(0.01))"};
   const std::vector<Case> cases = expand("decode", {
-      {.methods = {dense}, .types = {Type::kF32, Type::kF16}, .heads = {{32, 8}, {32, 32}}, .lengths = {1024, 4096}},
-      {.methods = {dense}, .types = {Type::kF32}, .heads = {{32, 8}}, .lengths = {1024}, .huge_pages = false},
-      {.methods = {topk}, .types = {Type::kF32}, .heads = {{32, 8}}, .lengths = {1024, 4096},
-       .workloads = {"iid", "spread3_corr1"}},
-  });
+                                                       {.methods = {dense},
+                                                        .types = {Type::kF32, Type::kF16},
+                                                        .heads = {{32, 8}, {32, 32}},
+                                                        .lengths = {1024, 4096}},
+                                                       {.methods = {dense},
+                                                        .types = {Type::kF32},
+                                                        .heads = {{32, 8}},
+                                                        .lengths = {1024},
+                                                        .huge_pages = false},
+                                                       {.methods = {topk},
+                                                        .types = {Type::kF32},
+                                                        .heads = {{32, 8}},
+                                                        .lengths = {1024, 4096},
+                                                        .workloads = {"iid", "spread3_corr1"}},
+                                                   });
   ASSERT_EQ(cases.size(), 8u * 2 + 1 * 2 + 4 * 2);
   std::set<std::string> names;
   std::vector<std::pair<Type, DataSpec>> datasets;
   for (const Case& c : cases) {
     names.insert(c.name() + (c.data.huge_pages ? "" : " 4k"));
-    EXPECT_EQ(c.name().find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_:/.-"),
-              std::string::npos) << c.name();
+    EXPECT_EQ(c.name().find_first_not_of(
+                  "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_:/.-"),
+              std::string::npos)
+        << c.name();
     const std::pair<Type, DataSpec> data{c.type, c.data};
     if (datasets.empty() || datasets.back() != data) datasets.push_back(data);
   }

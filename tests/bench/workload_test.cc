@@ -15,8 +15,8 @@
 namespace skim_bench {
 namespace {
 
-SyntheticHead head_of(const std::string& knobs, std::size_t n, std::size_t group = 1, std::uint64_t seed = 1,
-                      std::size_t d = 128) {
+SyntheticHead head_of(const std::string& knobs, std::size_t n, std::size_t group = 1,
+                      std::uint64_t seed = 1, std::size_t d = 128) {
   SyntheticHead head;
   make_head(parse_workload(knobs), n, d, group, seed, head);
   return head;
@@ -65,7 +65,8 @@ std::vector<float> mean_key(const SyntheticHead& head) {
     for (std::size_t c = 0; c < head.d; ++c) sum[c] += static_cast<double>(head.key(i)[c]);
   }
   std::vector<float> row(head.d);
-  for (std::size_t c = 0; c < head.d; ++c) row[c] = static_cast<float>(sum[c] / static_cast<double>(head.n));
+  for (std::size_t c = 0; c < head.d; ++c)
+    row[c] = static_cast<float>(sum[c] / static_cast<double>(head.n));
   return row;
 }
 
@@ -134,10 +135,12 @@ TEST(WorkloadText, TextAndNameReadBack) {
 }
 
 TEST(WorkloadText, NamesWhatItCannotRead) {
-  for (const char* wrong : {"spred=1", "spread", "spread=", "spread=x", "spread=1x", "spread=1,,corr=1", "Spread=1"}) {
+  for (const char* wrong :
+       {"spred=1", "spread", "spread=", "spread=x", "spread=1x", "spread=1,,corr=1", "Spread=1"}) {
     EXPECT_THROW(parse_workload(wrong), std::invalid_argument) << wrong;
   }
-  for (const char* wrong : {"spread=-1", "needles=1.5", "sink=0.5", "mean=1,sink=1", "alike=2", "spread=nan"}) {
+  for (const char* wrong :
+       {"spread=-1", "needles=1.5", "sink=0.5", "mean=1,sink=1", "alike=2", "spread=nan"}) {
     EXPECT_THROW(parse_workload(wrong), std::invalid_argument) << wrong;
   }
   EXPECT_THROW(parse_workload("sink_needles_heavy"), std::invalid_argument) << "shares of mass above 1";
@@ -150,7 +153,8 @@ TEST(WorkloadText, NamesWhatItCannotRead) {
 }
 
 TEST(Workload, EqualSeedsGiveEqualDataAndOthersDoNot) {
-  const SyntheticHead a = head_of("mixed", 600, 3, 7), b = head_of("mixed", 600, 3, 7), c = head_of("mixed", 600, 3, 8);
+  const SyntheticHead a = head_of("mixed", 600, 3, 7), b = head_of("mixed", 600, 3, 7),
+                      c = head_of("mixed", 600, 3, 8);
   EXPECT_EQ(a.keys, b.keys);
   EXPECT_EQ(a.values, b.values);
   EXPECT_EQ(a.queries, b.queries);
@@ -178,10 +182,12 @@ TEST(Workload, NoiseIsStandardAndIndependent) {
 }
 
 TEST(Workload, SpreadIsExact) {
-  for (const char* knobs : {"spread=0.5", "iid", "spread=3", "clustered30", "clustered05_runs", "outliers", "mean1"}) {
+  for (const char* knobs :
+       {"spread=0.5", "iid", "spread=3", "clustered30", "clustered05_runs", "outliers", "mean1"}) {
     const Workload w = parse_workload(knobs);
     const SyntheticHead head = head_of(knobs, 4096, 4);
-    for (std::size_t h = 0; h < 4; ++h) EXPECT_NEAR(deviation(logits(head, h)), w.spread, 1e-4 * w.spread) << knobs;
+    for (std::size_t h = 0; h < 4; ++h)
+      EXPECT_NEAR(deviation(logits(head, h)), w.spread, 1e-4 * w.spread) << knobs;
   }
 }
 
@@ -213,7 +219,8 @@ TEST(Workload, CorrelationIsWithTheGroupsMeanQuery) {
         worst = std::max(worst, std::abs(slope - corr));
         EXPECT_NEAR(deviation(v), std::sqrt(1 + corr * corr), 0.06);
       }
-      EXPECT_LT(worst, 5 / std::sqrt(static_cast<double>(head.n))) << "group " << group << ", corr " << corr;
+      EXPECT_LT(worst, 5 / std::sqrt(static_cast<double>(head.n)))
+          << "group " << group << ", corr " << corr;
     }
   }
 }
@@ -223,7 +230,8 @@ TEST(Workload, AlikeIsTheCosineOfQueriesOfAGroup) {
     std::vector<double> cosines;
     for (std::uint64_t seed = 0; seed < 20; ++seed) {
       const SyntheticHead head = head_of("alike=" + std::to_string(alike), 64, 4, seed);
-      for (std::size_t h = 1; h < 4; ++h) cosines.push_back(cosine(head.query(0), head.query(h), head.d));
+      for (std::size_t h = 1; h < 4; ++h)
+        cosines.push_back(cosine(head.query(0), head.query(h), head.d));
     }
     EXPECT_NEAR(mean(cosines), alike, 0.05);
   }
@@ -239,9 +247,11 @@ TEST(Workload, SinkLiesOppositeToTheKeyMeanAndHoldsItsShare) {
     EXPECT_LT(angle, -0.8) << knobs;
     for (std::size_t h = 0; h < 4; ++h) {
       EXPECT_NEAR(softmax(logits(head, h))[0], share, 1e-3) << knobs;
-      EXPECT_LT(dot(head.query(h), average.data(), head.d), 0) << "queries point away from the key mean";
+      EXPECT_LT(dot(head.query(h), average.data(), head.d), 0)
+          << "queries point away from the key mean";
     }
-    EXPECT_LT(dot(head.value(0), head.value(0), head.d), 0.1 * dot(head.value(1), head.value(1), head.d));
+    EXPECT_LT(dot(head.value(0), head.value(0), head.d),
+              0.1 * dot(head.value(1), head.value(1), head.d));
   }
 }
 
@@ -252,12 +262,15 @@ TEST(Workload, KeyMeanAndOutlierChannelsAreWhereTheyShouldBe) {
 
   const SyntheticHead outliers = head_of("outliers", 4096);
   const std::vector<float> channels = mean_key(outliers);
-  EXPECT_EQ(std::count_if(channels.begin(), channels.end(), [](float x) { return std::abs(x) > 11; }), 4);
-  EXPECT_EQ(std::count_if(channels.begin(), channels.end(), [](float x) { return std::abs(x) < 0.5f; }), 124);
+  EXPECT_EQ(std::count_if(channels.begin(), channels.end(), [](float x) { return std::abs(x) > 11; }),
+            4);
+  EXPECT_EQ(std::count_if(channels.begin(), channels.end(), [](float x) { return std::abs(x) < 0.5f; }),
+            124);
 }
 
 TEST(Workload, NeedlesAndHeavyHittersHoldTheirShares) {
-  const SyntheticHead head = head_of("needles=3,needlemass=0.4,heavy=50,heavymass=0.3,alike=0.5", 4096, 4);
+  const SyntheticHead head =
+      head_of("needles=3,needlemass=0.4,heavy=50,heavymass=0.3,alike=0.5", 4096, 4);
   ASSERT_EQ(head.needles.size(), 3u);
   ASSERT_EQ(head.heavy.size(), 50u);
   for (std::size_t h = 0; h < 4; ++h) {
@@ -286,7 +299,8 @@ TEST(Workload, ClustersAreRunsOrShuffled) {
     std::size_t close = 0;
     for (std::size_t i = 1; i < head.n; ++i) {
       double squares = 0;
-      for (std::size_t c = 0; c < head.d; ++c) squares += std::pow(head.key(i)[c] - head.key(i - 1)[c], 2);
+      for (std::size_t c = 0; c < head.d; ++c)
+        squares += std::pow(head.key(i)[c] - head.key(i - 1)[c], 2);
       const double noise = std::sqrt(squares / 128 / 2);
       if (noise < 2 * w.noise) {
         ++close;

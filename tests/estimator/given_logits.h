@@ -66,7 +66,8 @@ GivenLogits<Real> normal_logits(std::size_t heads, std::size_t n, double spread,
 
 /// The probability of each of `among` under one head; NaN logits have none. In double.
 template <class Real>
-std::vector<double> reference_shares(const std::vector<Real>& logits, const std::vector<Position>& among) {
+std::vector<double> reference_shares(const std::vector<Real>& logits,
+                                     const std::vector<Position>& among) {
   double top = -INFINITY, sum = 0;
   const auto at = [&](Position i) {
     const double x = logits[static_cast<std::size_t>(i)];

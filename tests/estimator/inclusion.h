@@ -22,9 +22,11 @@ struct Chosen {
   double log_weight = 0;
 };
 
-/// One outcome, in ascending order of rank. `Real` samplers take log proposals [n], a budget and uniforms:
-///   multinomial(log_proposal, draws, u[draws]), systematic(log_proposal, budget, u),
-///   poisson(log_proposal, budget, u[n]).
+/// What one set of uniform numbers gives, in ascending order of rank. A sampler is called as
+///   multinomial(log_proposal, draws, u[draws])
+///   systematic(log_proposal, budget, u)
+///   poisson(log_proposal, budget, u[n])
+/// and returns one.
 using Outcome = std::vector<Chosen>;
 
 inline bool same_ranks(const Outcome& a, const Outcome& b) {
@@ -35,9 +37,11 @@ inline bool same_ranks(const Outcome& a, const Outcome& b) {
 /// Ranks ascending, none twice, all below n, log weights finite.
 inline testing::AssertionResult well_formed(const Outcome& outcome, std::size_t n) {
   for (std::size_t j = 0; j < outcome.size(); ++j) {
-    if (outcome[j].rank >= n) return testing::AssertionFailure() << "rank " << outcome[j].rank << " of " << n;
+    if (outcome[j].rank >= n)
+      return testing::AssertionFailure() << "rank " << outcome[j].rank << " of " << n;
     if (j > 0 && outcome[j].rank <= outcome[j - 1].rank) {
-      return testing::AssertionFailure() << "rank " << outcome[j].rank << " after " << outcome[j - 1].rank;
+      return testing::AssertionFailure()
+             << "rank " << outcome[j].rank << " after " << outcome[j - 1].rank;
     }
     if (!std::isfinite(outcome[j].log_weight)) {
       return testing::AssertionFailure() << "log weight " << outcome[j].log_weight;
@@ -57,9 +61,9 @@ class Expectation {
     for (const Chosen& c : outcome) mean_[c.rank] += probability * std::exp(c.log_weight);
   }
 
-  double mean(std::size_t i) const { return mean_[i]; }   ///< E[w_i 1(i chosen)]
-  double probability() const { return probability_; }     ///< of all outcomes added
-  double count() const { return count_; }                 ///< expected number of picks
+  double mean(std::size_t i) const { return mean_[i]; }  ///< E[w_i 1(i chosen)]
+  double probability() const { return probability_; }    ///< of all outcomes added
+  double count() const { return count_; }                ///< expected number of picks
   std::size_t size() const { return mean_.size(); }
 
  private:
@@ -79,7 +83,8 @@ testing::AssertionResult is_one_everywhere(const Expectation& e, const std::vect
   for (std::size_t i = 0; i < e.size(); ++i) {
     const double truth = log_proposal[i] > -std::numeric_limits<Real>::infinity() ? 1 : 0;
     if (std::abs(e.mean(i) - truth) <= tolerance && (truth != 0 || e.mean(i) == 0)) continue;
-    return testing::AssertionFailure() << "E[w 1] of rank " << i << " is " << truth << " + " << e.mean(i) - truth;
+    return testing::AssertionFailure()
+           << "E[w 1] of rank " << i << " is " << truth << " + " << e.mean(i) - truth;
   }
   return testing::AssertionSuccess();
 }
@@ -126,7 +131,8 @@ struct Interval {
 template <class Choose>
 std::vector<Interval> intervals(const Choose& choose) {
   std::vector<Interval> found;
-  const auto split = [&](auto&& self, double low, const Outcome& at_low, double high, const Outcome& at_high) {
+  const auto split = [&](auto&& self, double low, const Outcome& at_low, double high,
+                         const Outcome& at_high) {
     if (same_ranks(at_low, at_high)) return;
     const double middle = low + (high - low) / 2;
     if (!(low < middle && middle < high)) {  // neighbours: the outcome changes between them
@@ -146,8 +152,10 @@ std::vector<Interval> intervals(const Choose& choose) {
 
 /// Independent draws: where one draw changes its key is measured, then every tuple of keys is visited.
 template <class Real, class Sampler>
-Expectation expect_multinomial(const std::vector<Real>& log_proposal, std::size_t draws, const Sampler& sample) {
-  const auto keys = intervals([&](double u) { return sample(log_proposal, 1, std::vector<double>{u}); });
+Expectation expect_multinomial(const std::vector<Real>& log_proposal, std::size_t draws,
+                               const Sampler& sample) {
+  const auto keys =
+      intervals([&](double u) { return sample(log_proposal, 1, std::vector<double>{u}); });
   Expectation e(log_proposal.size());
   std::vector<std::size_t> tuple(draws, 0);
   while (true) {
@@ -168,7 +176,8 @@ Expectation expect_multinomial(const std::vector<Real>& log_proposal, std::size_
 
 /// One uniform number: the intervals between its breakpoints.
 template <class Real, class Sampler>
-Expectation expect_systematic(const std::vector<Real>& log_proposal, std::size_t budget, const Sampler& sample) {
+Expectation expect_systematic(const std::vector<Real>& log_proposal, std::size_t budget,
+                              const Sampler& sample) {
   Expectation e(log_proposal.size());
   for (const Interval& part : intervals([&](double u) { return sample(log_proposal, budget, u); })) {
     const Outcome outcome = sample(log_proposal, budget, part.middle());
@@ -182,7 +191,8 @@ Expectation expect_systematic(const std::vector<Real>& log_proposal, std::size_t
 /// Each rank by its own uniform number: p_i, the largest u_i that chooses it, is measured, then all subsets
 /// are visited.
 template <class Real, class Sampler>
-Expectation expect_poisson(const std::vector<Real>& log_proposal, std::size_t budget, const Sampler& sample) {
+Expectation expect_poisson(const std::vector<Real>& log_proposal, std::size_t budget,
+                           const Sampler& sample) {
   const std::size_t n = log_proposal.size();
   const auto chooses = [&](std::size_t i, Real u) {
     std::vector<Real> all(n, Real(0.5));
@@ -218,7 +228,8 @@ Expectation expect_poisson(const std::vector<Real>& log_proposal, std::size_t bu
     EXPECT_TRUE(well_formed(outcome, n));
     for (std::size_t i = 0, j = 0; i < n; ++i) {
       const bool in = j < outcome.size() && outcome[j].rank == i;
-      EXPECT_EQ(in, (subset >> i & 1) != 0) << "rank " << i << " does not depend on its own number alone";
+      EXPECT_EQ(in, (subset >> i & 1) != 0)
+          << "rank " << i << " does not depend on its own number alone";
       j += in ? 1 : 0;
     }
     e.add(probability, outcome);

@@ -21,7 +21,8 @@ constexpr Real kNone = -std::numeric_limits<Real>::infinity();
 /// The library's, as a function of its uniform numbers.
 struct Multinomial {
   template <class Real>
-  Outcome operator()(const std::vector<Real>& log_proposal, std::size_t draws, std::vector<double> u) const {
+  Outcome operator()(const std::vector<Real>& log_proposal, std::size_t draws,
+                     std::vector<double> u) const {
     Workspace ws;
     std::vector<std::size_t> ranks(draws);
     std::vector<double> log_weights(draws);
@@ -92,7 +93,8 @@ TYPED_TEST(MultinomialExact, OrderOfTheDrawsDoesNotMatter) {
 }
 
 TYPED_TEST(MultinomialExact, TheLastKeyIsDrawnAtOne) {
-  std::vector<TypeParam> log_proposal = {TypeParam(0.1), TypeParam(0.7), TypeParam(-0.3), TypeParam(0.2)};
+  std::vector<TypeParam> log_proposal = {TypeParam(0.1), TypeParam(0.7), TypeParam(-0.3),
+                                         TypeParam(0.2)};
   for (int extra = 0; extra < 3; ++extra, log_proposal.push_back(kNone<TypeParam>)) {
     const Outcome outcome = Multinomial{}(log_proposal, 3, {1.0, 1.0, 1.0});
     ASSERT_EQ(outcome.size(), 1u);
@@ -107,7 +109,8 @@ TYPED_TEST(MultinomialExact, TheLastKeyIsDrawnAtOne) {
 }
 
 TYPED_TEST(MultinomialExact, ZeroProbabilityIsNeverDrawn) {
-  const std::vector<TypeParam> log_proposal = {kNone<TypeParam>, 0, kNone<TypeParam>, 0, kNone<TypeParam>};
+  const std::vector<TypeParam> log_proposal = {kNone<TypeParam>, 0, kNone<TypeParam>, 0,
+                                               kNone<TypeParam>};
   for (const double u : {0x1p-60, 0x1p-32, 0.25, 0.5, std::nextafter(0.5, 1.0), 0.75, 1.0}) {
     const Outcome outcome = Multinomial{}(log_proposal, 1, {u});
     ASSERT_EQ(outcome.size(), 1u);
@@ -173,7 +176,8 @@ TEST(MultinomialTail, DrawsFromTheResidual) {
 TEST(MultinomialTail, BudgetOfAllThatIsLeftIsDense) {
   const auto p = normal_logits<float>(2, 40, 1, 3);
   for (const int budget : {34, 35, 1000}) {
-    const Selection selection = select(stack(Sinks{2}, Window{4}, MultinomialTail{budget}), p.query(), p.kv());
+    const Selection selection =
+        select(stack(Sinks{2}, Window{4}, MultinomialTail{budget}), p.query(), p.kv());
     EXPECT_TRUE(selection.picks().empty());
     Position held = 0;
     for (const Span& span : selection.spans()) held += span.size();
@@ -197,9 +201,16 @@ TEST(MultinomialTail, NanAndNothing) {
 
 /// Oracle sampling written plainly, with a mistake to choose.
 struct Plain {
-  enum Mistake { kNoMistake, kDeduplicated, kOneDrawLess, kLastNeverDrawn, kFloor } mistake = kNoMistake;
+  enum Mistake {
+    kNoMistake,
+    kDeduplicated,
+    kOneDrawLess,
+    kLastNeverDrawn,
+    kFloor
+  } mistake = kNoMistake;
 
-  Outcome operator()(const std::vector<double>& log_proposal, std::size_t draws, const std::vector<double>& u) const {
+  Outcome operator()(const std::vector<double>& log_proposal, std::size_t draws,
+                     const std::vector<double>& u) const {
     const std::size_t n = log_proposal.size();
     double total = 0;
     for (const double x : log_proposal) total += std::exp(x);
@@ -219,7 +230,8 @@ struct Plain {
       const double c = mistake == kDeduplicated ? 1 : times[i];
       const double b = static_cast<double>(draws) - (mistake == kOneDrawLess ? 1 : 0);
       const double pi = std::exp(log_proposal[i]) / total;
-      outcome.push_back({i, mistake == kFloor ? std::log(c) - std::log(b * pi + 1e-4) : std::log(c / (b * pi))});
+      outcome.push_back(
+          {i, mistake == kFloor ? std::log(c) - std::log(b * pi + 1e-4) : std::log(c / (b * pi))});
     }
     return outcome;
   }

@@ -21,12 +21,14 @@ constexpr Real kNone = -std::numeric_limits<Real>::infinity();
 /// The library's, as a function of its uniform numbers.
 struct Poisson {
   template <class Real>
-  Outcome operator()(const std::vector<Real>& log_proposal, std::size_t budget, std::vector<Real> u) const {
+  Outcome operator()(const std::vector<Real>& log_proposal, std::size_t budget,
+                     std::vector<Real> u) const {
     Workspace ws;
     std::vector<std::size_t> ranks(log_proposal.size());
     std::vector<double> log_weights(log_proposal.size());
     const HWY_NAMESPACE::Tail<Real> tail{log_proposal.data(), log_proposal.size(), budget};
-    const std::size_t count = HWY_NAMESPACE::poisson_sample(tail, u.data(), ranks.data(), log_weights.data(), ws);
+    const std::size_t count =
+        HWY_NAMESPACE::poisson_sample(tail, u.data(), ranks.data(), log_weights.data(), ws);
     Outcome outcome;
     for (std::size_t j = 0; j < count; ++j) outcome.push_back({ranks[j], log_weights[j]});
     return outcome;
@@ -57,7 +59,8 @@ TYPED_TEST(PoissonExact, DominatedTail) {
   const std::vector<TypeParam> log_proposal = {0, 1, 100, -1, 0};
   for (const std::size_t budget : {2, 3, 4}) {
     const Expectation e = expect_poisson(log_proposal, budget, Poisson{});
-    EXPECT_TRUE(is_one_everywhere(e, log_proposal, inclusion_tolerance(log_proposal))) << "budget " << budget;
+    EXPECT_TRUE(is_one_everywhere(e, log_proposal, inclusion_tolerance(log_proposal)))
+        << "budget " << budget;
     EXPECT_EQ(e.mean(2), 1);
   }
   // One pick only: the rest has probability e^-99, which no uniform number reaches.
@@ -65,7 +68,8 @@ TYPED_TEST(PoissonExact, DominatedTail) {
 }
 
 TYPED_TEST(PoissonExact, NothingHasAProbability) {
-  EXPECT_TRUE(Poisson{}(std::vector<TypeParam>(4, kNone<TypeParam>), 2, std::vector<TypeParam>(4, 1)).empty());
+  EXPECT_TRUE(
+      Poisson{}(std::vector<TypeParam>(4, kNone<TypeParam>), 2, std::vector<TypeParam>(4, 1)).empty());
 }
 
 TYPED_TEST(PoissonExact, InfiniteLogitIsCertain) {
@@ -86,7 +90,8 @@ TEST(PoissonTail, SamplesTheResidual) {
   for (const std::size_t heads : {1, 2, 5}) {
     const auto p = normal_logits<double>(heads, 90, 1.5, 20 + heads);
     const Stream stream{.seed = 8, .layer = 3, .head = 1, .sequence = 9};
-    const Selection selection = select(stack(Sinks{2}, Window{7}, PoissonTail{20}), p.query(stream), p.kv());
+    const Selection selection =
+        select(stack(Sinks{2}, Window{7}, PoissonTail{20}), p.query(stream), p.kv());
     const std::vector<Position> among = middle_of(90, 2, 7);
     const std::vector<double> share = reference_proposal(p, among);
     const double c = reference_inclusion_scale(share, 20);
@@ -105,7 +110,8 @@ TEST(PoissonTail, SamplesTheResidual) {
 TEST(PoissonTail, BudgetOfAllThatIsLeftIsDense) {
   const auto p = normal_logits<float>(2, 40, 1, 3);
   for (const int budget : {34, 35, 1000}) {
-    const Selection selection = select(stack(Sinks{2}, Window{4}, PoissonTail{budget}), p.query(), p.kv());
+    const Selection selection =
+        select(stack(Sinks{2}, Window{4}, PoissonTail{budget}), p.query(), p.kv());
     EXPECT_TRUE(selection.picks().empty());
     Position held = 0;
     for (const Span& span : selection.spans()) held += span.size();
@@ -127,19 +133,29 @@ TEST(PoissonTail, NanIsNeverChosen) {
 
 /// Poisson sampling written plainly, with a mistake to choose.
 struct Plain {
-  enum Mistake { kNoMistake, kFloor, kWeightIsProbability, kLastNeverChosen, kNeverCertain } mistake = kNoMistake;
+  enum Mistake {
+    kNoMistake,
+    kFloor,
+    kWeightIsProbability,
+    kLastNeverChosen,
+    kNeverCertain
+  } mistake = kNoMistake;
 
-  Outcome operator()(const std::vector<double>& log_proposal, std::size_t budget, const std::vector<double>& u) const {
+  Outcome operator()(const std::vector<double>& log_proposal, std::size_t budget,
+                     const std::vector<double>& u) const {
     std::vector<Position> all(log_proposal.size());
     for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<Position>(i);
     const std::vector<double> share = reference_shares(log_proposal, all);
-    const double c = mistake == kNeverCertain ? static_cast<double>(budget)
-                                              : reference_inclusion_scale(share, static_cast<double>(budget));
+    const double c = mistake == kNeverCertain
+                         ? static_cast<double>(budget)
+                         : reference_inclusion_scale(share, static_cast<double>(budget));
     Outcome outcome;
     for (std::size_t i = 0; i < share.size(); ++i) {
       if (!(u[i] <= c * share[i]) || (mistake == kLastNeverChosen && i + 1 == share.size())) continue;
       const double p = mistake == kNeverCertain ? c * share[i] : std::min(1.0, c * share[i]);
-      const double weight = mistake == kWeightIsProbability ? p : mistake == kFloor ? 1 / (p + 1e-4) : 1 / p;
+      const double weight = mistake == kWeightIsProbability ? p
+                            : mistake == kFloor             ? 1 / (p + 1e-4)
+                                                            : 1 / p;
       outcome.push_back({i, std::log(weight)});
     }
     return outcome;
@@ -153,7 +169,9 @@ testing::AssertionResult passes(Plain::Mistake mistake) {
 
 TEST(PoissonControl, PlainPasses) { EXPECT_TRUE(passes(Plain::kNoMistake)); }
 TEST(PoissonControl, FloorInTheWeightFails) { EXPECT_FALSE(passes(Plain::kFloor)); }
-TEST(PoissonControl, ProbabilityForItsInverseFails) { EXPECT_FALSE(passes(Plain::kWeightIsProbability)); }
+TEST(PoissonControl, ProbabilityForItsInverseFails) {
+  EXPECT_FALSE(passes(Plain::kWeightIsProbability));
+}
 TEST(PoissonControl, LastKeyNeverChosenFails) { EXPECT_FALSE(passes(Plain::kLastNeverChosen)); }
 TEST(PoissonControl, ProbabilityAboveOneFails) { EXPECT_FALSE(passes(Plain::kNeverCertain)); }
 
@@ -163,13 +181,15 @@ testing::AssertionResult union_passes(bool clamped_sum) {
   const std::vector<double> p = {0.2, 0.5, 0.7, 0.9}, other = {0.3, 0.4, 0.6, 0.05};
   const std::vector<double> log_proposal(4, 0.0);
   Expectation e(4);
-  for (std::size_t chosen = 0; chosen < 256; ++chosen) {  // by the one: low bits, by the other: high bits
+  for (std::size_t chosen = 0; chosen < 256;
+       ++chosen) {  // by the one: low bits, by the other: high bits
     double probability = 1;
     Outcome outcome;
     for (std::size_t i = 0; i < 4; ++i) {
       const bool a = (chosen >> i & 1) != 0, b = (chosen >> (4 + i) & 1) != 0;
       probability *= (a ? p[i] : 1 - p[i]) * (b ? other[i] : 1 - other[i]);
-      const double both = clamped_sum ? std::min(1.0, p[i] + other[i]) : 1 - (1 - p[i]) * (1 - other[i]);
+      const double both =
+          clamped_sum ? std::min(1.0, p[i] + other[i]) : 1 - (1 - p[i]) * (1 - other[i]);
       if (a || b) outcome.push_back({i, -std::log(both)});
     }
     e.add(probability, outcome);

@@ -98,7 +98,8 @@ TYPED_TEST(Proportional, GroupsPoolTheirProbabilities) {
       const std::vector<double> share = reference_proposal(p, middle_of(n, 2, 0));
       ASSERT_EQ(tail.n, share.size());
       for (std::size_t j = 0; j < share.size(); ++j) {
-        ASSERT_NEAR(tail.log_proposal[j], std::log(share[j]), tolerance * std::max(1.0, -std::log(share[j])));
+        ASSERT_NEAR(tail.log_proposal[j], std::log(share[j]),
+                    tolerance * std::max(1.0, -std::log(share[j])));
       }
     }
   }
@@ -108,10 +109,12 @@ TYPED_TEST(Proportional, GroupsPoolTheirProbabilities) {
 TYPED_TEST(Proportional, GroupPoolsOverTheHeadsThatAreNumbers) {
   // A NaN key coordinate makes the logits of every head NaN, so the logits are put in place directly.
   constexpr auto kNanReal = std::numeric_limits<TypeParam>::quiet_NaN();
-  std::vector<std::vector<TypeParam>> s = {{0, 1, kNanReal, 2, 1, 0, 3, 1, 2}, {1, kNanReal, kNanReal, 0, 2, 1, 1, 0, 1}};
+  std::vector<std::vector<TypeParam>> s = {{0, 1, kNanReal, 2, 1, 0, 3, 1, 2},
+                                           {1, kNanReal, kNanReal, 0, 2, 1, 1, 0, 1}};
   const std::size_t stride = 16;
   std::vector<TypeParam> all(2 * stride, 0);
-  for (std::size_t h = 0; h < 2; ++h) std::copy(s[h].begin(), s[h].end(), all.begin() + static_cast<std::ptrdiff_t>(h * stride));
+  for (std::size_t h = 0; h < 2; ++h)
+    std::copy(s[h].begin(), s[h].end(), all.begin() + static_cast<std::ptrdiff_t>(h * stride));
   const GivenLogits<TypeParam> p({{0, 0, 0, 0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0, 0, 0, 0}});
   Workspace ws;
   ws.logits = all.data();
@@ -169,12 +172,15 @@ TYPED_TEST(Proportional, ShiftedExponentials) {
   for (const std::size_t n : {0, 1, 7, 8, 9, 67}) {
     for (const double shift : {0.0, -3.5, 10.0}) {
       std::vector<TypeParam> x(n), p(n + 8, TypeParam(-1));
-      for (std::size_t i = 0; i < n; ++i) x[i] = static_cast<TypeParam>(std::sin(static_cast<double>(i)) * 20);
+      for (std::size_t i = 0; i < n; ++i)
+        x[i] = static_cast<TypeParam>(std::sin(static_cast<double>(i)) * 20);
       if (n > 1) x[n - 2] = kNone<TypeParam>;
       HWY_NAMESPACE::exp_shifted(x.data(), n, static_cast<TypeParam>(shift), p.data());
       for (std::size_t i = 0; i < n; ++i) {
-        const double truth = x[i] == kNone<TypeParam> ? 0 : std::exp(std::min(0.0, static_cast<double>(x[i]) + shift));
-        EXPECT_NEAR(p[i], truth, (TestFixture::kIsDouble ? 1e-14 : 3e-6) * truth) << x[i] << " + " << shift;
+        const double truth =
+            x[i] == kNone<TypeParam> ? 0 : std::exp(std::min(0.0, static_cast<double>(x[i]) + shift));
+        EXPECT_NEAR(p[i], truth, (TestFixture::kIsDouble ? 1e-14 : 3e-6) * truth)
+            << x[i] << " + " << shift;
       }
       for (std::size_t i = n; i < p.size(); ++i) EXPECT_EQ(p[i], TypeParam(-1));
     }
@@ -224,7 +230,8 @@ TYPED_TEST(Proportional, InclusionProbabilitiesAddUpToTheBudget) {
       continue;
     }
     double largest = 0;
-    for (const TypeParam at : x) largest = std::isfinite(at) ? std::max(largest, std::abs(static_cast<double>(at))) : largest;
+    for (const TypeParam at : x)
+      largest = std::isfinite(at) ? std::max(largest, std::abs(static_cast<double>(at))) : largest;
     const double rounding = TestFixture::kIsDouble ? 1e-12 : 2e-6 + 8 * 0x1p-24 * largest;
     const auto count = static_cast<double>(budget);
     ASSERT_NEAR(expected_count(x, log_c), count, count * rounding) << "problem " << problem;
@@ -248,7 +255,8 @@ TYPED_TEST(Proportional, DominatedTail) {
     std::vector<TypeParam> rest = {0, 1, -1, 0};
     for (const std::size_t budget : {2, 3, 4}) {
       EXPECT_NEAR(log_c_of(x, budget), log_c_of(rest, budget - 1), 1e-6);
-      EXPECT_NEAR(expected_count(x, static_cast<double>(log_c_of(x, budget))), static_cast<double>(budget), 1e-5);
+      EXPECT_NEAR(expected_count(x, static_cast<double>(log_c_of(x, budget))),
+                  static_cast<double>(budget), 1e-5);
     }
   }
 }
@@ -256,11 +264,13 @@ TYPED_TEST(Proportional, DominatedTail) {
 TYPED_TEST(Proportional, InfiniteLogits) {
   constexpr auto kAll = std::numeric_limits<TypeParam>::infinity();
   const std::vector<TypeParam> x = {1, kAll, 0, 1, kAll, 1};
-  EXPECT_NEAR(log_c_of(x, 3), log_c_of(std::vector<TypeParam>{1, 0, 1, 1}, 1), 1e-6) << "two are certain";
+  EXPECT_NEAR(log_c_of(x, 3), log_c_of(std::vector<TypeParam>{1, 0, 1, 1}, 1), 1e-6)
+      << "two are certain";
 }
 
 TYPED_TEST(Proportional, FewerPossibleThanTheBudget) {
-  EXPECT_EQ(log_c_of(std::vector<TypeParam>{0, kNone<TypeParam>, 1, kNone<TypeParam>}, 3), -kNone<TypeParam>);
+  EXPECT_EQ(log_c_of(std::vector<TypeParam>{0, kNone<TypeParam>, 1, kNone<TypeParam>}, 3),
+            -kNone<TypeParam>);
 }
 
 }  // namespace

@@ -27,7 +27,8 @@ struct Systematic {
     std::vector<std::size_t> ranks(log_proposal.size());
     std::vector<double> log_weights(log_proposal.size());
     const HWY_NAMESPACE::Tail<Real> tail{log_proposal.data(), log_proposal.size(), budget};
-    const std::size_t count = HWY_NAMESPACE::systematic_sample(tail, u, ranks.data(), log_weights.data(), ws);
+    const std::size_t count =
+        HWY_NAMESPACE::systematic_sample(tail, u, ranks.data(), log_weights.data(), ws);
     Outcome outcome;
     for (std::size_t j = 0; j < count; ++j) outcome.push_back({ranks[j], log_weights[j]});
     return outcome;
@@ -72,7 +73,8 @@ TYPED_TEST(SystematicExact, ExactlyTheBudget) {
     for (const double u : {0x1p-32, 0.1, 0.5, 0.9, 1 - 0x1p-32, 1.0}) {
       const Outcome outcome = Systematic{}(log_proposal, budget, u);
       ASSERT_TRUE(well_formed(outcome, log_proposal.size()));
-      ASSERT_EQ(outcome.size(), std::min(budget, possible(log_proposal))) << "problem " << problem << ", u " << u;
+      ASSERT_EQ(outcome.size(), std::min(budget, possible(log_proposal)))
+          << "problem " << problem << ", u " << u;
     }
   }
 }
@@ -102,7 +104,8 @@ TYPED_TEST(SystematicExact, WeightsAreOneOverTheInclusionProbability) {
     const double c = reference_inclusion_scale(share, static_cast<double>(budget));
     for (const double u : {0.05, 0.35, 0.65, 0.95}) {
       for (const Chosen& x : Systematic{}(log_proposal, budget, u)) {
-        EXPECT_NEAR(x.log_weight, -std::log(std::min(1.0, c * share[x.rank])), inclusion_tolerance(log_proposal));
+        EXPECT_NEAR(x.log_weight, -std::log(std::min(1.0, c * share[x.rank])),
+                    inclusion_tolerance(log_proposal));
       }
     }
   }
@@ -166,7 +169,8 @@ TEST(SystematicTail, SamplesTheResidual) {
   for (const std::size_t heads : {1, 2, 5}) {
     const auto p = normal_logits<double>(heads, 90, 1.5, 10 + heads);
     const Stream stream{.seed = 6, .layer = 3, .head = 1, .sequence = 9};
-    const Selection selection = select(stack(Sinks{2}, Window{7}, SystematicTail{20}), p.query(stream), p.kv());
+    const Selection selection =
+        select(stack(Sinks{2}, Window{7}, SystematicTail{20}), p.query(stream), p.kv());
     const std::vector<Position> among = middle_of(90, 2, 7);
     const std::vector<double> share = reference_proposal(p, among);
     const double c = reference_inclusion_scale(share, 20);
@@ -196,7 +200,8 @@ TEST(SystematicTail, SamplesTheResidual) {
 TEST(SystematicTail, BudgetOfAllThatIsLeftIsDense) {
   const auto p = normal_logits<float>(2, 40, 1, 3);
   for (const int budget : {34, 35, 1000}) {
-    const Selection selection = select(stack(Sinks{2}, Window{4}, SystematicTail{budget}), p.query(), p.kv());
+    const Selection selection =
+        select(stack(Sinks{2}, Window{4}, SystematicTail{budget}), p.query(), p.kv());
     EXPECT_TRUE(selection.picks().empty());
     Position held = 0;
     for (const Span& span : selection.spans()) held += span.size();
@@ -219,7 +224,13 @@ TEST(SystematicTail, NanIsNeverChosen) {
 
 /// Systematic sampling written plainly, with a mistake to choose.
 struct Plain {
-  enum Mistake { kNoMistake, kNoCertainties, kWeightIsProbability, kFirstPointAtZero, kLastNeverChosen };
+  enum Mistake {
+    kNoMistake,
+    kNoCertainties,
+    kWeightIsProbability,
+    kFirstPointAtZero,
+    kLastNeverChosen
+  };
   Mistake mistake = kNoMistake;
 
   Outcome operator()(const std::vector<double>& log_proposal, std::size_t budget, double u) const {
@@ -231,7 +242,8 @@ struct Plain {
     double prefix = 0, point = mistake == kFirstPointAtZero ? u / 2 : u;
     for (std::size_t i = 0; i < share.size(); ++i) {
       // Without certainties a large key takes several points, and has one of them in its weight.
-      const double p = mistake == kNoCertainties ? static_cast<double>(budget) * share[i] : std::min(1.0, c * share[i]);
+      const double p = mistake == kNoCertainties ? static_cast<double>(budget) * share[i]
+                                                 : std::min(1.0, c * share[i]);
       prefix += p;
       if (!(point <= prefix) || (mistake == kLastNeverChosen && i + 1 == share.size())) continue;
       while (point <= prefix) point += 1;
@@ -248,7 +260,9 @@ testing::AssertionResult passes(Plain::Mistake mistake) {
 
 TEST(SystematicControl, PlainPasses) { EXPECT_TRUE(passes(Plain::kNoMistake)); }
 TEST(SystematicControl, WithoutCertaintiesFails) { EXPECT_FALSE(passes(Plain::kNoCertainties)); }
-TEST(SystematicControl, ProbabilityForItsInverseFails) { EXPECT_FALSE(passes(Plain::kWeightIsProbability)); }
+TEST(SystematicControl, ProbabilityForItsInverseFails) {
+  EXPECT_FALSE(passes(Plain::kWeightIsProbability));
+}
 TEST(SystematicControl, PointsNotUniformFails) { EXPECT_FALSE(passes(Plain::kFirstPointAtZero)); }
 TEST(SystematicControl, LastKeyNeverChosenFails) { EXPECT_FALSE(passes(Plain::kLastNeverChosen)); }
 

@@ -54,11 +54,13 @@ struct Reference {
       const double x = p.heads() == 1 ? p.logits[0][at] : best[at];
       return std::isnan(x) ? -INFINITY : x;
     };
-    std::stable_sort(order.begin(), order.end(), [&](Position a, Position b) { return key(a) > key(b); });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](Position a, Position b) { return key(a) > key(b); });
     for (const auto& of_head : share) {
       mass.push_back({0});
       for (const Position i : held) mass.back()[0] += of_head[static_cast<std::size_t>(i)];
-      for (const Position i : order) mass.back().push_back(mass.back().back() + of_head[static_cast<std::size_t>(i)]);
+      for (const Position i : order)
+        mass.back().push_back(mass.back().back() + of_head[static_cast<std::size_t>(i)]);
     }
   }
 
@@ -127,11 +129,13 @@ TYPED_TEST(TopPOf, ManyKeys) {
     const auto p = normal_logits<TypeParam>(1, n, 3, n);
     const Reference reference(p, {});
     int compared = 0;
-    for (const std::size_t taken : {std::size_t{1}, std::size_t{2}, std::size_t{10}, std::size_t{100}, n / 200, n / 10}) {
+    for (const std::size_t taken :
+         {std::size_t{1}, std::size_t{2}, std::size_t{10}, std::size_t{100}, n / 200, n / 10}) {
       const double mass = mass_for(reference, taken, TestFixture::kSmallestShare);
       if (mass < 0) continue;
       ++compared;
-      ASSERT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())), reference.selected({}, taken)) << "mass " << mass;
+      ASSERT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())), reference.selected({}, taken))
+          << "mass " << mass;
     }
     EXPECT_GE(compared, 4);
   }
@@ -162,9 +166,11 @@ TYPED_TEST(TopPOf, TiesGoToTheLowerPosition) {
   for (TypeParam& x : s) x = static_cast<TypeParam>(generator() % 4);
   const GivenLogits<TypeParam> p({s});
   const Reference reference(p, {});
-  for (const std::size_t taken : {std::size_t{1}, std::size_t{5}, std::size_t{800}, std::size_t{1500}, std::size_t{2500}}) {
+  for (const std::size_t taken :
+       {std::size_t{1}, std::size_t{5}, std::size_t{800}, std::size_t{1500}, std::size_t{2500}}) {
     const double mass = mass_for(reference, taken, 0);
-    ASSERT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())), reference.selected({}, taken)) << taken;
+    ASSERT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())), reference.selected({}, taken))
+        << taken;
   }
 }
 
@@ -172,9 +178,11 @@ TYPED_TEST(TopPOf, AllEqual) {
   for (const std::size_t n : {1, 2, 100, 100000}) {
     const GivenLogits<TypeParam> p({std::vector<TypeParam>(n, TypeParam(-7))});
     for (const double share : {0.001, 0.5, 0.9, 1.0}) {
-      const auto taken = std::max<std::size_t>(1, static_cast<std::size_t>(share * static_cast<double>(n)));
+      const auto taken =
+          std::max<std::size_t>(1, static_cast<std::size_t>(share * static_cast<double>(n)));
       const double mass = (static_cast<double>(taken) - 0.5) / static_cast<double>(n);
-      EXPECT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())), all_of(taken)) << n << ", " << mass;
+      EXPECT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())), all_of(taken))
+          << n << ", " << mass;
     }
   }
 }
@@ -192,10 +200,13 @@ TYPED_TEST(TopPOf, EarlierStagesCount) {
       const double mass = mass_for(reference, taken, TestFixture::kSmallestShare);
       if (mass < 0) continue;
       const Selection selection = select(stack(Sinks{4}, Window{32}, TopP{mass}), p.query(), p.kv());
-      ASSERT_EQ(positions_of(selection), reference.selected(held, taken)) << heads << " heads, mass " << mass;
+      ASSERT_EQ(positions_of(selection), reference.selected(held, taken))
+          << heads << " heads, mass " << mass;
     }
     const double held_already = reference.least_mass(0);
-    EXPECT_EQ(positions_of(select(stack(Sinks{4}, Window{32}, TopP{held_already * 0.99}), p.query(), p.kv())), held)
+    EXPECT_EQ(
+        positions_of(select(stack(Sinks{4}, Window{32}, TopP{held_already * 0.99}), p.query(), p.kv())),
+        held)
         << "enough is selected already";
   }
 }
@@ -255,10 +266,12 @@ TYPED_TEST(TopPOf, NanAndMinusInfinityHaveNoMass) {
   const GivenLogits<TypeParam> p({{kNanReal, 1, kNone, 2, kNanReal, 0, kNone, 1, 3, kNanReal}});
   const Reference reference(p, {});
   for (const double mass : {0.1, 0.6, 0.9, 0.98}) {
-    EXPECT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())), reference.selected({}, reference.count(mass)));
+    EXPECT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())),
+              reference.selected({}, reference.count(mass)));
   }
   // Whatever the mass below 1: five positions hold all of it.
-  EXPECT_EQ(positions_of(select(TopP{0.999999}, p.query(), p.kv())), (std::vector<Position>{1, 3, 5, 7, 8}));
+  EXPECT_EQ(positions_of(select(TopP{0.999999}, p.query(), p.kv())),
+            (std::vector<Position>{1, 3, 5, 7, 8}));
 }
 
 TYPED_TEST(TopPOf, NothingHasAMass) {
@@ -285,21 +298,25 @@ TYPED_TEST(TopPOf, Extremes) {
   EXPECT_EQ(positions_of(select(TopP{0.999999}, sink.query(), sink.kv())), std::vector<Position>{2});
   for (const double shift : {-1e4, 1e4}) {
     std::vector<TypeParam> s(300);
-    for (std::size_t i = 0; i < s.size(); ++i) s[i] = static_cast<TypeParam>(shift - static_cast<double>(i) / 8);
+    for (std::size_t i = 0; i < s.size(); ++i)
+      s[i] = static_cast<TypeParam>(shift - static_cast<double>(i) / 8);
     const GivenLogits<TypeParam> p({s});
     const Reference reference(p, {});
     for (const std::size_t taken : {1, 5, 20, 40}) {
       const double mass = mass_for(reference, taken, 0);
-      EXPECT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())), reference.selected({}, taken)) << mass;
+      EXPECT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())), reference.selected({}, taken))
+          << mass;
     }
   }
   std::vector<TypeParam> s(5000);  // all within one bin
-  for (std::size_t i = 0; i < s.size(); ++i) s[i] = static_cast<TypeParam>(static_cast<double>(i * 7919 % 5000) * 0x1p-20);
+  for (std::size_t i = 0; i < s.size(); ++i)
+    s[i] = static_cast<TypeParam>(static_cast<double>(i * 7919 % 5000) * 0x1p-20);
   const GivenLogits<TypeParam> p({s});
   const Reference reference(p, {});
   for (const std::size_t taken : {1, 2, 2500, 4999}) {
     const double mass = mass_for(reference, taken, 0);
-    EXPECT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())), reference.selected({}, taken)) << mass;
+    EXPECT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())), reference.selected({}, taken))
+        << mass;
   }
 }
 
@@ -307,11 +324,13 @@ TYPED_TEST(TopPOf, Extremes) {
 TYPED_TEST(TopPOf, OrderIsThatOfTheLogits) {
   const double step = sizeof(TypeParam) == sizeof(double) ? 1e-18 : 1e-9;
   std::vector<TypeParam> s(64);
-  for (std::size_t i = 0; i < s.size(); ++i) s[i] = static_cast<TypeParam>(static_cast<double>(i) * step);
+  for (std::size_t i = 0; i < s.size(); ++i)
+    s[i] = static_cast<TypeParam>(static_cast<double>(i) * step);
   const GivenLogits<TypeParam> p({s});
   for (const std::size_t taken : {1, 20, 63}) {
     const double mass = (static_cast<double>(taken) - 0.5) / 64;
-    EXPECT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())), middle_of(64, static_cast<Position>(64 - taken), 0));
+    EXPECT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())),
+              middle_of(64, static_cast<Position>(64 - taken), 0));
   }
 }
 
@@ -332,7 +351,8 @@ TYPED_TEST(TopPOf, VisibleRange) {
 }
 
 TEST(TopP, MassOutOfRangeIsAnError) {
-  for (const double mass : {-0.1, 1.1, static_cast<double>(NAN)}) EXPECT_THROW(TopP{mass}.validate(), std::invalid_argument);
+  for (const double mass : {-0.1, 1.1, static_cast<double>(NAN)})
+    EXPECT_THROW(TopP{mass}.validate(), std::invalid_argument);
   for (const double mass : {0.0, 0.5, 1.0}) EXPECT_NO_THROW(TopP{mass}.validate());
 }
 

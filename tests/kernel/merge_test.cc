@@ -151,8 +151,8 @@ TYPED_TEST(Merge, IntoMergesEveryHeadAndNothingElse) {
   std::vector<Row<TypeParam>> expected;
   for (std::size_t h = 0; h < kHeads; ++h) {
     const auto a = random_row<TypeParam>(kCols, random), b = random_row<TypeParam>(kCols, random);
-    std::copy(a.out.begin(), a.out.end(), out_a.begin() + h * kStride);
-    std::copy(b.out.begin(), b.out.end(), out_b.begin() + h * kStride);
+    std::copy_n(a.out.data(), kCols, out_a.data() + h * kStride);
+    std::copy_n(b.out.data(), kCols, out_b.data() + h * kStride);
     lse_a[2 * h] = a.lse;
     lse_b[h] = b.lse;
     expected.push_back(merged(a, b));

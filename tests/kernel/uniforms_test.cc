@@ -42,7 +42,15 @@ TYPED_TEST(Uniforms, CounterCarries) {
   const Position carry = Position{1} << 34;  // four numbers a block
   for (Position before = 0; before <= 140; ++before)
     expect_draws<TypeParam>(draws, carry - before, 200);
-  expect_draws<TypeParam>(draws, 3 * carry + 1, 200);
+  for (Position before = 0; before <= 80; before += 3)
+    expect_draws<TypeParam>(draws, 5 * carry - before, 200);
+  expect_draws<TypeParam>(draws, (Position{1} << 62) + 3, 100);
+}
+
+TYPED_TEST(Uniforms, OfManyStreams) {
+  for (std::uint64_t seed = 0; seed < 500; ++seed) {
+    expect_draws<TypeParam>(Draws(Stream{.seed = seed * 0x9E3779B97F4A7C15u}, 77), 1, 131);
+  }
 }
 
 // Never 0, whose logarithm is infinite; 1 is allowed.
@@ -64,11 +72,10 @@ TEST(Uniforms, StayAboveZero) {
 TEST(Uniforms, OneRoundingOnly) {
   const Tag<std::uint32_t> d;
   std::vector<std::uint32_t> bits;
-  for (const std::uint32_t b :
-       {0x0u, 0x1u, 0xFFFEu, 0xFFFFu, 0x10000u, 0xFFFFFFu, 0x1000000u, 0x1000001u, 0x1000002u,
-        0x7FFFFFFFu, 0x80000000u, 0x8000007Fu, 0x80000080u, 0x800000FFu, 0xFFFFFF7Eu, 0xFFFFFF7Fu,
-        0xFFFFFF80u, 0xFFFFFFFEu, 0xFFFFFFFFu}) {
-    bits.push_back(b);
+  for (const std::uint32_t around :
+       {0x0u, 0xFFFFu, 0x10000u, 0xFFFFFFu, 0x1000000u, 0x1FFFFFFu, 0x2FFFFFEu, 0x7FFFFFFFu,
+        0x80000000u, 0x8000007Fu, 0x800000FFu, 0xFFFFFF00u, 0xFFFFFF7Fu, 0xFFFFFFFFu}) {
+    for (std::uint32_t step = 0; step < 9; ++step) bits.push_back(around + step - 4);
   }
   for (std::uint32_t i = 0; i < 100000; ++i) bits.push_back(i * 0x9E3779B9u);
   for (std::size_t i = 0; i < bits.size(); ++i) {

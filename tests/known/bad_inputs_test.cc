@@ -36,7 +36,8 @@ constexpr float kInfF = std::numeric_limits<float>::infinity();
 std::vector<StageList> every_estimator(int k) {
   std::vector<StageList> all = {parse("dense"), parse("topp(0.9)")};
   const std::string budget = "(" + std::to_string(k) + ")";
-  for (const char* name : {"sinks", "window", "topk", "uniform", "priority", "multinomial", "systematic", "poisson"}) {
+  for (const char* name :
+       {"sinks", "window", "topk", "uniform", "priority", "multinomial", "systematic", "poisson"}) {
     all.push_back(parse(name + budget));
   }
   all.push_back(parse("sinks(2)+window(3)+topk" + budget + "+priority" + budget));
@@ -79,8 +80,8 @@ TEST(BadInputs, NothingThere) {
 // k = 0 -> as the empty set (plus sinks and window if there are any)
 TEST(BadInputs, BudgetOfZero) {
   const auto p = random_problem<float>({40, 8, 4, 2}, 2);
-  for (const char* tail : {"topk(0)", "topp(0)", "uniform(0)", "priority(0)", "multinomial(0)", "systematic(0)",
-                           "poisson(0)", "topk(fraction(0))"}) {
+  for (const char* tail : {"topk(0)", "topp(0)", "uniform(0)", "priority(0)", "multinomial(0)",
+                           "systematic(0)", "poisson(0)", "topk(fraction(0))"}) {
     SCOPED_TRACE(tail);
     EXPECT_TRUE(is_empty(attend(parse(tail), p.query(), p.kv())));
     EXPECT_EQ(held_by(select(parse(std::string("sinks(2)+window(3)+") + tail), p.query(), p.kv())), 5u);
@@ -109,7 +110,8 @@ TEST(BadInputs, NanInWhatIsSelected) {
   p = clean;
   p.keys[7 * 8] = NAN;
   const State of_key = attend(Dense{}, p.query(), p.kv());
-  for (std::size_t h = 0; h < 3; ++h) EXPECT_TRUE(std::isnan(of_key.out(h)[3]) && std::isnan(of_key.lse(h)));
+  for (std::size_t h = 0; h < 3; ++h)
+    EXPECT_TRUE(std::isnan(of_key.out(h)[3]) && std::isnan(of_key.lse(h)));
   p = clean;
   p.values[7 * 4 + 1] = NAN;
   const State of_value = attend(Dense{}, p.query(), p.kv());
@@ -131,7 +133,8 @@ TEST(BadInputs, NanInWhatIsNotSelected) {
     for (const float bad : {NAN, kInfF, -kInfF}) {
       auto p = clean;
       for (std::int64_t i = 0; i < 60; ++i) {
-        if (std::none_of(list.begin(), list.end(), [i](const Weighted& w) { return w.position == i; })) {
+        if (std::none_of(list.begin(), list.end(),
+                         [i](const Weighted& w) { return w.position == i; })) {
           std::fill_n(p.values.begin() + i * 4, 4, bad);
         }
       }
@@ -152,13 +155,15 @@ TEST(BadInputs, InfiniteLogits) {
   p.keys[3] = -kInfF;
   for (const StageList& e : every_estimator(6)) {
     const std::vector<Weighted> list = list_of(select(e, q, p.kv()));
-    if (std::none_of(list.begin(), list.end(), [](const Weighted& w) { return w.position == 17; })) continue;
+    if (std::none_of(list.begin(), list.end(), [](const Weighted& w) { return w.position == 17; }))
+      continue;
     const State state = attend(e, q, p.kv());
     EXPECT_TRUE(same_bits(state.out(), p.values.data() + 17 * 4, 4)) << to_text(e);
     EXPECT_EQ(state.lse(), kInfF);
   }
   // Every stage that looks at logits finds it.
-  for (const char* text : {"topk(6)", "topp(0.9)", "priority(6)", "multinomial(6)", "systematic(6)", "poisson(6)"}) {
+  for (const char* text :
+       {"topk(6)", "topp(0.9)", "priority(6)", "multinomial(6)", "systematic(6)", "poisson(6)"}) {
     EXPECT_EQ(attend(parse(text), q, p.kv()).lse(), kInfF) << text;
   }
   p.keys[30] = kInfF;
@@ -203,7 +208,8 @@ TEST(BadInputs, Denormals) {
     _mm_setcsr(saved | 0x8040u);
     const State flushed = attend(e, p.query(), p.kv());
     _mm_setcsr(saved);
-    for (std::size_t c = 0; c < 8; ++c) EXPECT_NEAR(flushed.out()[c], kept.out()[c], 1e-6) << to_text(e);
+    for (std::size_t c = 0; c < 8; ++c)
+      EXPECT_NEAR(flushed.out()[c], kept.out()[c], 1e-6) << to_text(e);
   }
 }
 #endif
@@ -215,13 +221,15 @@ TEST(BadInputs, NanScores) {
   const GivenLogits<float> p({s});
   for (const StageList& e : every_estimator(4)) {
     const Selection set = select(e, p.query(), p.kv());
-    for (const Weighted& w : list_of(set)) ASSERT_TRUE(w.position >= 0 && w.position < 50) << to_text(e);
+    for (const Weighted& w : list_of(set))
+      ASSERT_TRUE(w.position >= 0 && w.position < 50) << to_text(e);
     const auto& text = to_text(e);
     if (text.starts_with("dense") || text.starts_with("sinks") || text.starts_with("window") ||
         text.starts_with("uniform")) {
       continue;  // read no logits
     }
-    for (const Pick& pick : set.picks()) EXPECT_FALSE(std::isnan(s[static_cast<std::size_t>(pick.position)])) << text;
+    for (const Pick& pick : set.picks())
+      EXPECT_FALSE(std::isnan(s[static_cast<std::size_t>(pick.position)])) << text;
   }
 }
 
@@ -251,11 +259,15 @@ TEST(BadInputs, Strides) {
   const auto p = random_problem<float>({10, 8, 4, 2}, 10);
   auto reversed = p;
   for (std::size_t i = 0; i < 10; ++i) {
-    std::copy_n(p.keys.begin() + static_cast<std::ptrdiff_t>(i * 8), 8, reversed.keys.begin() + static_cast<std::ptrdiff_t>((9 - i) * 8));
-    std::copy_n(p.values.begin() + static_cast<std::ptrdiff_t>(i * 4), 4, reversed.values.begin() + static_cast<std::ptrdiff_t>((9 - i) * 4));
+    std::copy_n(p.keys.begin() + static_cast<std::ptrdiff_t>(i * 8), 8,
+                reversed.keys.begin() + static_cast<std::ptrdiff_t>((9 - i) * 8));
+    std::copy_n(p.values.begin() + static_cast<std::ptrdiff_t>(i * 4), 4,
+                reversed.values.begin() + static_cast<std::ptrdiff_t>((9 - i) * 4));
   }
-  const ContiguousKv<float> backwards{{reversed.keys.data() + 72, 10, 8, -8}, {reversed.values.data() + 36, 10, 4, -4}};
-  const State expected = attend(Dense{}, p.query(), p.kv()), state = attend(Dense{}, p.query(), backwards);
+  const ContiguousKv<float> backwards{{reversed.keys.data() + 72, 10, 8, -8},
+                                      {reversed.values.data() + 36, 10, 4, -4}};
+  const State expected = attend(Dense{}, p.query(), p.kv()),
+              state = attend(Dense{}, p.query(), backwards);
   EXPECT_TRUE(same_bits(state.out(), expected.out(), 8));
   Workspace ws;
   std::vector<float> out(8), lse(2);
@@ -286,7 +298,8 @@ TEST(BadInputs, OutIsQ) {
   auto p = random_problem<float>({10, 8, 8, 2}, 12);
   float lse[2];
   Workspace ws;
-  EXPECT_THROW(attend(Dense{}, p.query(), p.kv(), {{p.q.data(), 2, 8}, lse}, ws), std::invalid_argument);
+  EXPECT_THROW(attend(Dense{}, p.query(), p.kv(), {{p.q.data(), 2, 8}, lse}, ws),
+               std::invalid_argument);
 }
 
 // page index out of range, negative, duplicate; a user's list unsorted, duplicated, out of range -> invalid_argument
@@ -303,7 +316,8 @@ TEST(BadInputs, PageTablesAndLists) {
   for (const std::vector<Position>& list : {std::vector<Position>{5, 3}, {4, 4}, {0, 40}, {-1, 3}}) {
     Selection selection;
     for (const Position i : list) selection.add(i);
-    EXPECT_THROW(attend(selection, p.query(), p.kv()), std::invalid_argument) << list[0] << ", " << list[1];
+    EXPECT_THROW(attend(selection, p.query(), p.kv()), std::invalid_argument)
+        << list[0] << ", " << list[1];
   }
 }
 

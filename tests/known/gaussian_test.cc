@@ -33,7 +33,8 @@ double share_for(double sigma, double epsilon) {
   double share = 0;
   for (std::uint64_t seed = 0; seed < kDraws; ++seed) {
     const auto p = normal_logits<float>(1, kN, sigma, 100 + seed);
-    share += static_cast<double>(select(TopP{1 - epsilon}, p.query(), p.kv()).picks().size()) / kN / kDraws;
+    share +=
+        static_cast<double>(select(TopP{1 - epsilon}, p.query(), p.kv()).picks().size()) / kN / kDraws;
   }
   return share;
 }
@@ -45,9 +46,11 @@ TEST(Gaussian, KeysForAGivenMass) {
   struct Case {
     double sigma, epsilon;
   };
-  for (const auto& [sigma, epsilon] : {Case{1, 0.2}, Case{2, 0.05}, Case{1, 0.05}, Case{0.5, 0.1}, Case{1.5, 0.1}}) {
+  for (const auto& [sigma, epsilon] :
+       {Case{1, 0.2}, Case{2, 0.05}, Case{1, 0.05}, Case{0.5, 0.1}, Case{1.5, 0.1}}) {
     const double formula = 1 - normal_below(sigma + normal_quantile(epsilon));
-    EXPECT_NEAR(share_for(sigma, epsilon), formula, 0.01 * formula) << "sigma " << sigma << ", epsilon " << epsilon;
+    EXPECT_NEAR(share_for(sigma, epsilon), formula, 0.01 * formula)
+        << "sigma " << sigma << ", epsilon " << epsilon;
   }
 }
 

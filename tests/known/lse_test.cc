@@ -62,8 +62,8 @@ TEST(Lse, Shift) {
     const GivenLogits<double> p({s});
     for (double& x : s) x += shift;
     const GivenLogits<double> shifted({s});
-    EXPECT_NEAR(attend(Dense{}, shifted.query(), shifted.kv()).lse() - shift, attend(Dense{}, p.query(), p.kv()).lse(),
-                2e-10);
+    EXPECT_NEAR(attend(Dense{}, shifted.query(), shifted.kv()).lse() - shift,
+                attend(Dense{}, p.query(), p.kv()).lse(), 2e-10);
   }
 }
 

@@ -127,7 +127,8 @@ TEST(Needs, B06_UnselectedNanHasNoEffect) {
   const State expected = attend(e, p.query(), p.kv());
   const std::vector<Weighted> list = list_of(select(e, p.query(), p.kv()));
   for (std::int64_t i = 0; i < 200; ++i) {
-    if (std::any_of(list.begin(), list.end(), [i](const Weighted& w) { return w.position == i; })) continue;
+    if (std::any_of(list.begin(), list.end(), [i](const Weighted& w) { return w.position == i; }))
+      continue;
     std::fill_n(p.values.begin() + i * 16, 16, NAN);
     std::fill_n(p.keys.begin() + i * 24, 24, NAN);
   }
@@ -174,13 +175,16 @@ TEST(Needs, B10_QueryHeadReadsItsKvHead) {
   struct Heads {
     std::size_t q, kv;
   };
-  for (const auto& [q_heads, kv_heads] : {Heads{28, 4}, Heads{32, 8}, Heads{9, 3}, Heads{8, 4}, Heads{8, 1}, Heads{5, 5}}) {
+  for (const auto& [q_heads, kv_heads] :
+       {Heads{28, 4}, Heads{32, 8}, Heads{9, 3}, Heads{8, 4}, Heads{8, 1}, Heads{5, 5}}) {
     LayerProblem<float> p({q_heads, kv_heads, 8, 4}, {{1, 12}}, 7);
-    for (std::size_t h = 0; h < kv_heads; ++h) std::fill(p.heads[h].values.begin(), p.heads[h].values.end(), float(h + 1));
+    for (std::size_t h = 0; h < kv_heads; ++h)
+      std::fill(p.heads[h].values.begin(), p.heads[h].values.end(), float(h + 1));
     LayerOutput output(p);
     attend(Dense{}, p.query(), p.kv(), output.state());
     for (std::size_t h = 0; h < q_heads; ++h) {
-      EXPECT_NEAR(output.row(0, h).out.row(0)[0], static_cast<float>(h / (q_heads / kv_heads) + 1), 1e-5)
+      EXPECT_NEAR(output.row(0, h).out.row(0)[0], static_cast<float>(h / (q_heads / kv_heads) + 1),
+                  1e-5)
           << "query head " << h << " of " << q_heads << " on " << kv_heads;
     }
   }
@@ -258,8 +262,8 @@ TEST(Needs, B14_DenseUpToTheBudget) {
 // native-sparse-attention: k > n crashed.
 TEST(Needs, B15_MoreThanThereAreIsAll) {
   const auto p = random_problem<float>({10, 24, 16, 2}, 10);
-  for (const char* text : {"topk(11)", "topk(1000000000000)", "window(11)", "sinks(11)", "uniform(11)", "priority(11)",
-                           "multinomial(11)", "systematic(11)", "poisson(11)"}) {
+  for (const char* text : {"topk(11)", "topk(1000000000000)", "window(11)", "sinks(11)", "uniform(11)",
+                           "priority(11)", "multinomial(11)", "systematic(11)", "poisson(11)"}) {
     EXPECT_EQ(list_of(select(parse(text), p.query(), p.kv())).size(), 10u) << text;
   }
 }
@@ -271,7 +275,9 @@ TEST(Needs, B16_EveryTensorHasItsOwnStride) {
   const Strided<float, float> strided(p, 3, 11);
   std::vector<float> out(3 * 29, NAN), lse(3 * 2, NAN);
   std::vector<float> q(3 * 31, NAN);
-  for (std::size_t h = 0; h < 3; ++h) std::copy_n(p.q.begin() + static_cast<std::ptrdiff_t>(h * 24), 24, q.begin() + static_cast<std::ptrdiff_t>(h * 31));
+  for (std::size_t h = 0; h < 3; ++h)
+    std::copy_n(p.q.begin() + static_cast<std::ptrdiff_t>(h * 24), 24,
+                q.begin() + static_cast<std::ptrdiff_t>(h * 31));
   Query query = p.query();
   query.rows = {q.data(), 3, 24, 31};
   Workspace ws;
@@ -358,7 +364,8 @@ TEST(Needs, B21_BitsDoNotDependOnThreadsOrBatch) {
   alone.row_begin = {};
   alone.sequence_ids = std::span(ids).subspan(1);
   std::vector<float> out(4 * 16), lse(4);
-  attend(e, alone, LayerKv<ContiguousKv<float>>{std::span(p.views).subspan(2), 2}, LayerState{{out.data(), 1, 4, 16}, lse.data()});
+  attend(e, alone, LayerKv<ContiguousKv<float>>{std::span(p.views).subspan(2), 2},
+         LayerState{{out.data(), 1, 4, 16}, lse.data()});
   EXPECT_TRUE(same_bits(out.data(), serial.row(2, 0).out.data, 64));
 }
 
@@ -413,7 +420,9 @@ TEST(Needs, B23_SelectAttendMergeApartAndTogether) {
 // skylight-research: pi for 1 / pi, collisions that lost budget. Proofs: tests/estimator, tests/statistics.
 TEST(Needs, B24_SamplersSayHowManyTheyTook) {
   const auto p = normal_logits<float>(1, 1000, 1.5, 17);
-  const auto count = [&](const char* text) { return select(parse(text), p.query(), p.kv()).picks().size(); };
+  const auto count = [&](const char* text) {
+    return select(parse(text), p.query(), p.kv()).picks().size();
+  };
   EXPECT_EQ(count("uniform(100)"), 100u) << "without replacement";
   EXPECT_EQ(count("priority(100)"), 100u);
   EXPECT_EQ(count("systematic(100)"), 100u);
@@ -460,7 +469,8 @@ TEST(Needs, B28_SinkLogitsEnlargeTheDenominator) {
   for (std::size_t r = 0; r < 3; ++r) {
     const auto n = static_cast<float>(8 + r);  // rows 7, 8, 9 of 10 positions
     for (std::size_t h = 0; h < 4; ++h) {
-      EXPECT_NEAR(output.row(r, h).out.row(0)[0], n / (n + std::exp(sinks[h])), 1e-6) << "row " << r << ", head " << h;
+      EXPECT_NEAR(output.row(r, h).out.row(0)[0], n / (n + std::exp(sinks[h])), 1e-6)
+          << "row " << r << ", head " << h;
       EXPECT_NEAR(output.row(r, h).lse_of(0), std::log(n + std::exp(sinks[h])), 1e-5);
     }
   }

@@ -22,7 +22,8 @@ Outcome multinomial(const std::vector<double>& log_proposal, std::size_t draws, 
   std::vector<std::size_t> ranks(draws);
   std::vector<double> log_weights(draws);
   const HWY_NAMESPACE::Tail<double> tail{log_proposal.data(), log_proposal.size(), draws};
-  const std::size_t count = HWY_NAMESPACE::multinomial_sample(tail, u.data(), ranks.data(), log_weights.data(), ws);
+  const std::size_t count =
+      HWY_NAMESPACE::multinomial_sample(tail, u.data(), ranks.data(), log_weights.data(), ws);
   Outcome outcome;
   for (std::size_t j = 0; j < count; ++j) outcome.push_back({ranks[j], log_weights[j]});
   return outcome;
@@ -55,7 +56,8 @@ TEST(OracleSampling, MeanAndCovarianceOverEveryOutcome) {
     const auto dense = reference_attention(s, values, everything(0, static_cast<Position>(n)));
     double second_moment = 0, o_squared = 0;
     for (std::size_t i = 0; i < n; ++i) {
-      for (std::size_t c = 0; c < 3; ++c) second_moment += std::exp(s[i] - dense.lse) * values(i, c) * values(i, c);
+      for (std::size_t c = 0; c < 3; ++c)
+        second_moment += std::exp(s[i] - dense.lse) * values(i, c) * values(i, c);
     }
     for (const double o : dense.out) o_squared += o * o;
 
@@ -72,13 +74,16 @@ TEST(OracleSampling, MeanAndCovarianceOverEveryOutcome) {
           trace += probability * (state.out()[c] - dense.out[c]) * (state.out()[c] - dense.out[c]);
         }
       });
-      for (std::size_t c = 0; c < 3; ++c) EXPECT_NEAR(mean[c], dense.out[c], 1e-12) << "unbiased, not only consistent";
+      for (std::size_t c = 0; c < 3; ++c)
+        EXPECT_NEAR(mean[c], dense.out[c], 1e-12) << "unbiased, not only consistent";
       EXPECT_NEAR(trace, (second_moment - o_squared) / static_cast<double>(draws), 1e-12);
     }
   }
 }
 
-double largest_share(const std::vector<double>& share) { return *std::max_element(share.begin(), share.end()); }
+double largest_share(const std::vector<double>& share) {
+  return *std::max_element(share.begin(), share.end());
+}
 
 TEST(OracleSampling, DistinctKeysOverEveryOutcome) {
   for (const auto& [name, s] : proposals<double>()) {
@@ -110,7 +115,8 @@ TEST(OracleSampling, DistinctKeysOfManyKeys) {
     double truth = 0, distinct = 0;
     for (const double pi : share) truth += 1 - std::pow(1 - pi, kDraws);
     for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
-      distinct += static_cast<double>(select(MultinomialTail{kDraws}, p.query({.seed = seed}), p.kv()).picks().size());
+      distinct += static_cast<double>(
+          select(MultinomialTail{kDraws}, p.query({.seed = seed}), p.kv()).picks().size());
     }
     distinct /= static_cast<double>(kSeeds);
     const double bound = kDraws * std::sqrt(std::log(2 / 1e-9) / (2.0 * static_cast<double>(kSeeds)));

@@ -24,7 +24,8 @@ struct Truncation {
   std::vector<bool> selected;  // in S
   BasicState<double> dense, kept, dropped;
 
-  Truncation(std::size_t k, double spread, std::uint64_t seed) : p(random_problem<double>({kN, kD, kDv, 1}, seed, spread)) {
+  Truncation(std::size_t k, double spread, std::uint64_t seed)
+      : p(random_problem<double>({kN, kD, kDv, 1}, seed, spread)) {
     s = reference_logits(reference_query(p.query(), 0, kN), numbers_of(p.keys, kN, kD));
     const Selection set = select(TopK{k}, p.query(), p.kv());
     selected.assign(kN, false);

@@ -31,7 +31,9 @@ struct Zoo {
     kind(10, 10);
   }
 
-  ContiguousKv<double> kv() const { return {{keys.data(), keys.size(), 1}, {values.data(), values.size(), 1}}; }
+  ContiguousKv<double> kv() const {
+    return {{keys.data(), keys.size(), 1}, {values.data(), values.size(), 1}};
+  }
   BasicQuery<double> query(std::uint64_t seed = 0) const {
     BasicQuery<double> q;
     q.rows = {&query_row, 1, 1};

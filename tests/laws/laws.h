@@ -191,7 +191,7 @@ TYPED_TEST_P(Laws, Law5_EqualStreamGivesEqualBits) {
       attend(estimator, query, p.kv(), serial.state());
       attend(estimator, query, p.kv(), again.state());
       EXPECT_TRUE(same_bits(serial, again)) << "the same call again";
-      for (const std::size_t threads : {1, 2, 3, 7}) {
+      for (const std::size_t threads : {1u, 2u, 3u, 7u}) {
         for (const Executor& executor : {real_threads(threads), backwards(threads)}) {
           LayerOutput output(p);
           Options options;
@@ -264,7 +264,7 @@ TYPED_TEST_P(Laws, Law7_NothingIsAllocatedAfterWarmUp) {
 
   const LayerProblem<K> many({4, 2, 8, 8}, {{5, 60}, {1, 7}, {9, 9}}, 3), few({4, 2, 8, 8}, {{1, 13000}}, 4);
   LayerOutput many_out(many), few_out(few);
-  for (const std::size_t threads : {1, 4}) {
+  for (const std::size_t threads : {1u, 4u}) {
     std::vector<Workspace> workspaces(threads);
     Options options;
     options.executor = backwards(threads);

@@ -9,25 +9,28 @@
 namespace skim::test {
 namespace {
 
-/// Times each position is chosen in `runs` runs.
+/// What `runs` runs have chosen.
 struct Counts {
-  std::vector<std::uint64_t> of_key;   // [n]
-  std::vector<Mean> in_eighth;         // picks in each eighth of the positions
-  std::vector<Mean> at_distance;       // pairs (i, i + distance) that are both chosen; distances 1..16 and n / budget
+  std::vector<std::uint64_t> of_key;  // [n], times each position was chosen
+  std::vector<Mean> in_eighth;        // picks in each eighth of the positions
+  std::vector<Mean> at_distance;      // pairs (i, i + distance) chosen together: 1..16 and n / budget
   std::uint64_t runs = 0;
 };
 
 constexpr std::size_t kDistances = 17;
 
 template <class E>
-Counts count_picks(const E& estimator, Trial& trial, std::uint64_t runs, std::size_t budget, std::uint64_t test) {
+Counts count_picks(const E& estimator, Trial& trial, std::uint64_t runs, std::size_t budget,
+                   std::uint64_t test) {
   const std::size_t n = trial.size();
-  Counts counts{std::vector<std::uint64_t>(n), std::vector<Mean>(8), std::vector<Mean>(kDistances), runs};
+  Counts counts{std::vector<std::uint64_t>(n), std::vector<Mean>(8), std::vector<Mean>(kDistances),
+                runs};
   std::vector<char> chosen(n);
   Workspace& ws = trial.workspace();
   Selection selection;
   for (std::uint64_t r = 0; r < runs; ++r) {
-    const Query q = trial.logits().query({.seed = run_seed(test, r)}).resolved(static_cast<Position>(n));
+    const Query q =
+        trial.logits().query({.seed = run_seed(test, r)}).resolved(static_cast<Position>(n));
     HWY_NAMESPACE::select_resolved(estimator, q, trial.kv(), selection, ws);
     std::fill(chosen.begin(), chosen.end(), 0);
     std::array<double, 8> in_eighth{};
@@ -111,7 +114,8 @@ TEST(Inclusion, UniformInBins) {
 TEST(Inclusion, Systematic) {
   Trial trial(1, kKeys, 1.5, true, 3);
   const std::vector<double> p = proportional_to_size(trial, kBudget);
-  EXPECT_TRUE(inclusion("systematic", SystematicTail{kBudget}, trial, p, kBudget, kRuns, 2003).accepts());
+  EXPECT_TRUE(
+      inclusion("systematic", SystematicTail{kBudget}, trial, p, kBudget, kRuns, 2003).accepts());
 }
 
 TEST(Inclusion, Poisson) {
@@ -124,7 +128,8 @@ TEST(Inclusion, Multinomial) {
   Trial trial(1, kKeys, 1.5, true, 5);
   std::vector<double> p = shares_of(trial);
   for (double& x : p) x = -std::expm1(kBudget * std::log1p(-x));
-  EXPECT_TRUE(inclusion("multinomial", MultinomialTail{kBudget}, trial, p, kBudget, kRuns, 2005).accepts());
+  EXPECT_TRUE(
+      inclusion("multinomial", MultinomialTail{kBudget}, trial, p, kBudget, kRuns, 2005).accepts());
 }
 
 // ---- pairs ----------------------------------------------------------------------------------------------------
@@ -138,7 +143,8 @@ Judge pairs(const std::string& name, const E& estimator, std::uint64_t test) {
   Judge judge(name + ", pairs");
   for (std::size_t k = 0; k < kDistances; ++k) {
     const double distance = k < 16 ? static_cast<double>(k + 1) : static_cast<double>(kKeys / kBudget);
-    judge.mean_is("distance " + std::to_string(distance), counts.at_distance[k], (n - distance) * of_pair);
+    judge.mean_is("distance " + std::to_string(distance), counts.at_distance[k],
+                  (n - distance) * of_pair);
   }
   return judge;
 }
@@ -158,15 +164,16 @@ TEST(Pairs, EveryPairOfAFewKeys) {
     HWY_NAMESPACE::select_resolved(UniformTail{kOf}, q, p.kv(), selection, ws);
     ASSERT_EQ(selection.picks().size(), kOf);
     for (const Pick& a : selection.picks()) {
-      for (const Pick& b : selection.picks()) ++together[static_cast<std::size_t>(a.position) * kFew + static_cast<std::size_t>(b.position)];
+      for (const Pick& b : selection.picks())
+        ++together[static_cast<std::size_t>(a.position) * kFew + static_cast<std::size_t>(b.position)];
     }
   }
   Judge judge("uniform, every pair");
   for (std::size_t i = 0; i < kFew; ++i) {
     judge.count_is("key " + std::to_string(i), together[i * kFew + i], kMany, kOf / double{kFew});
     for (std::size_t j = 0; j < i; ++j) {
-      judge.count_is("pair " + std::to_string(i) + ", " + std::to_string(j), together[i * kFew + j], kMany,
-                     kOf * (kOf - 1) / double{kFew * (kFew - 1)});
+      judge.count_is("pair " + std::to_string(i) + ", " + std::to_string(j), together[i * kFew + j],
+                     kMany, kOf * (kOf - 1) / double{kFew * (kFew - 1)});
     }
   }
   EXPECT_TRUE(judge.accepts());
@@ -177,18 +184,21 @@ TEST(Pairs, EveryPairOfAFewKeys) {
 TEST(InclusionPower, LastNeverDrawn) {
   Trial trial(1, kKeys, 1.5, true, 7);
   const std::vector<double> uniform(kKeys, static_cast<double>(kBudget) / kKeys);
-  EXPECT_TRUE(inclusion("last never drawn, uniform", LastNeverDrawn<UniformTail>{{{kBudget}}}, trial, uniform, kBudget,
-                        kRuns, 3001).finds_fault());
+  EXPECT_TRUE(inclusion("last never drawn, uniform", LastNeverDrawn<UniformTail>{{{kBudget}}}, trial,
+                        uniform, kBudget, kRuns, 3001)
+                  .finds_fault());
   const std::vector<double> p = proportional_to_size(trial, kBudget);
-  EXPECT_TRUE(inclusion("last never drawn, systematic", LastNeverDrawn<SystematicTail>{{{kBudget}}}, trial, p, kBudget,
-                        kRuns, 3002).finds_fault());
+  EXPECT_TRUE(inclusion("last never drawn, systematic", LastNeverDrawn<SystematicTail>{{{kBudget}}},
+                        trial, p, kBudget, kRuns, 3002)
+                  .finds_fault());
 }
 
 // Draws with replacement lose 3 % of their picks at 6 % of the keys.
 TEST(InclusionPower, Deduplicated) {
   Trial trial(1, kKeys, 1.5, true, 8);
   const std::vector<double> p(kKeys, static_cast<double>(kBudget) / kKeys);
-  EXPECT_TRUE(inclusion("deduplicated", DeduplicatedUniform{kBudget}, trial, p, kBudget, kRuns, 3003).finds_fault());
+  EXPECT_TRUE(inclusion("deduplicated", DeduplicatedUniform{kBudget}, trial, p, kBudget, kRuns, 3003)
+                  .finds_fault());
 }
 
 // Each key is as likely as it should be, and numerator and denominator are unbiased: only pairs show it.

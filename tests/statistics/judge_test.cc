@@ -10,7 +10,8 @@ namespace {
 TEST(PValue, Normal) {
   EXPECT_NEAR(normal_two_sided(1.959963985), 0.05, 1e-9);
   EXPECT_NEAR(normal_above(6) / 9.865876450e-10, 1, 1e-8);
-  for (const double p : {0.5, 1e-3, 1e-6, 1e-12}) EXPECT_NEAR(normal_two_sided(normal_two_sided_quantile(p)) / p, 1, 1e-9);
+  for (const double p : {0.5, 1e-3, 1e-6, 1e-12})
+    EXPECT_NEAR(normal_two_sided(normal_two_sided_quantile(p)) / p, 1, 1e-9);
 }
 
 TEST(PValue, Binomial) {
@@ -26,13 +27,14 @@ TEST(PValue, Binomial) {
     for (const double p : {0.01, 0.3, 0.97}) {
       double below = 0, above = 0;
       for (int j = 0; j <= 100; ++j) {
-        const double pmf = std::exp(std::lgamma(101.0) - std::lgamma(j + 1.0) - std::lgamma(101.0 - j) + j * std::log(p) +
-                                    (100 - j) * std::log(1 - p));
+        const double pmf = std::exp(std::lgamma(101.0) - std::lgamma(j + 1.0) - std::lgamma(101.0 - j) +
+                                    j * std::log(p) + (100 - j) * std::log(1 - p));
         if (j <= k) below += pmf;
         if (j >= k) above += pmf;
       }
       const double truth = std::min(1.0, 2 * (k >= 100 * p ? above : below));
-      EXPECT_NEAR(binomial_two_sided(static_cast<std::uint64_t>(k), 100, p) / truth, 1, 1e-9) << k << ", " << p;
+      EXPECT_NEAR(binomial_two_sided(static_cast<std::uint64_t>(k), 100, p) / truth, 1, 1e-9)
+          << k << ", " << p;
     }
   }
 }

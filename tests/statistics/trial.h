@@ -20,13 +20,13 @@ namespace skim::test {
 
 /// Values are columns that each ask a question: how much mass does a part of the keys get?
 enum Column : std::size_t {
-  kEighths = 0,       // 8 columns: is the key in this eighth of the positions?
-  kLastLeft = 8,      // is it the last one that earlier stages leave?
-  kFirstLeft = 9,     // the first?
-  kLargest = 10,      // is its logit among the largest 2 %?
-  kSmallest = 11,     // among the smaller half?
-  kCorrelated = 12,   // a number that grows with the logit of the first head, with noise
-  kNormal = 13,       // 3 columns of noise
+  kEighths = 0,      // 8 columns: is the key in this eighth of the positions?
+  kLastLeft = 8,     // is it the last one that earlier stages leave?
+  kFirstLeft = 9,    // the first?
+  kLargest = 10,     // is its logit among the largest 2 %?
+  kSmallest = 11,    // among the smaller half?
+  kCorrelated = 12,  // a number that grows with the logit of the first head, with noise
+  kNormal = 13,      // 3 columns of noise
   kColumns = 16,
 };
 
@@ -64,7 +64,8 @@ class Trial {
       const std::vector<double> share = reference_shares(s, middle_of(n, 0, 0));
       std::vector<double> o(kColumns, 0.0);
       for (std::size_t i = 0; i < n; ++i) {
-        for (std::size_t c = 0; c < kColumns; ++c) o[c] += share[i] * static_cast<double>(values_[i * kColumns + c]);
+        for (std::size_t c = 0; c < kColumns; ++c)
+          o[c] += share[i] * static_cast<double>(values_[i * kColumns + c]);
       }
       output_.push_back(o);
       double top = -INFINITY, sum = 0;
@@ -113,10 +114,13 @@ class Trial {
   Workspace& workspace() { return ws_; }
 
   static std::size_t first_left(bool alone) { return alone ? 0 : static_cast<std::size_t>(kSinks); }
-  static std::size_t last_left(std::size_t n, bool alone) { return n - 1 - (alone ? 0 : static_cast<std::size_t>(kWindow)); }
+  static std::size_t last_left(std::size_t n, bool alone) {
+    return n - 1 - (alone ? 0 : static_cast<std::size_t>(kWindow));
+  }
 
  private:
-  static GivenLogits<float> make_logits(std::size_t heads, std::size_t n, double spread, bool alone, std::uint64_t seed) {
+  static GivenLogits<float> make_logits(std::size_t heads, std::size_t n, double spread, bool alone,
+                                        std::uint64_t seed) {
     auto s = normal_logits<float>(heads, n, spread, seed).logits;
     // The first and the last that the sampler may choose are large, but not so large that top-k takes them first.
     for (auto& row : s) {
@@ -145,8 +149,8 @@ enum class Base { kE, kTwo };
 /// Numerators and denominator, each on its own: their means over `runs` seeds are the truth. (Their ratio is biased.)
 /// Rounding in float: 4e-6 of the denominator.
 template <class E>
-Judge unbiased(const std::string& name, const E& estimator, Trial& trial, std::uint64_t runs, std::uint64_t test,
-               Base base = Base::kE) {
+Judge unbiased(const std::string& name, const E& estimator, Trial& trial, std::uint64_t runs,
+               std::uint64_t test, Base base = Base::kE) {
   constexpr double kRounding = 4e-6;
   std::vector<std::array<Mean, kColumns + 1>> means(trial.heads());
   std::vector<Trial::Estimate> estimates;
@@ -167,7 +171,8 @@ Judge unbiased(const std::string& name, const E& estimator, Trial& trial, std::u
     const std::string head = "head " + std::to_string(h);
     judge.mean_is(head + ", denominator", means[h][kColumns], 1, kRounding);
     for (std::size_t c = 0; c < kColumns; ++c) {
-      judge.mean_is(head + ", numerator " + std::to_string(c), means[h][c], trial.output(h, c), kRounding);
+      judge.mean_is(head + ", numerator " + std::to_string(c), means[h][c], trial.output(h, c),
+                    kRounding);
     }
   }
   return judge;

@@ -26,14 +26,16 @@ template <class E>
 Judge stacked(const std::string& name, const E& sampler, std::uint64_t test, Base base = Base::kE,
               std::uint64_t runs = kRuns) {
   Trial trial(1, kKeys, kSpread, false, 200 + test);
-  return unbiased(name + " stacked", stack(Sinks{kSinks}, Window{kWindow}, TopK{32}, sampler), trial, runs, test, base);
+  return unbiased(name + " stacked", stack(Sinks{kSinks}, Window{kWindow}, TopK{32}, sampler), trial,
+                  runs, test, base);
 }
 
 /// The same with four heads that share one selection, each with logits of its own.
 template <class E>
 Judge grouped(const std::string& name, const E& sampler, std::uint64_t test) {
   Trial trial(4, kKeys, kSpread, false, 300 + test);
-  return unbiased(name + " grouped", stack(Sinks{kSinks}, Window{kWindow}, TopK{32}, sampler), trial, kRuns / 4, test);
+  return unbiased(name + " grouped", stack(Sinks{kSinks}, Window{kWindow}, TopK{32}, sampler), trial,
+                  kRuns / 4, test);
 }
 
 TEST(Unbiased, Uniform) {
@@ -66,7 +68,8 @@ TEST(Unbiased, Poisson) {
 TEST(Unbiased, ManyKeys) {
   const auto wide = [](const std::string& name, const auto& sampler, std::uint64_t test) {
     Trial trial(1, 16384, 2.0, false, 400);
-    return unbiased(name + " of 16384", stack(Sinks{kSinks}, Window{kWindow}, sampler), trial, 2000, test);
+    return unbiased(name + " of 16384", stack(Sinks{kSinks}, Window{kWindow}, sampler), trial, 2000,
+                    test);
   };
   EXPECT_TRUE(wide("uniform", UniformTail{512}, 16).accepts());
   EXPECT_TRUE(wide("priority", PriorityTail{512}, 17).accepts());
@@ -101,12 +104,16 @@ TEST(Power, BaseTwoLse) {
   EXPECT_TRUE(stacked("base 2, priority", PriorityTail{kBudget}, 1008, Base::kTwo).finds_fault());
 }
 
-TEST(Power, TiesDropped) { EXPECT_TRUE(alone("ties dropped", TiesDropped{kBudget}, 1009).finds_fault()); }
+TEST(Power, TiesDropped) {
+  EXPECT_TRUE(alone("ties dropped", TiesDropped{kBudget}, 1009).finds_fault());
+}
 
 TEST(Power, DeduplicatedUniform) {
   Trial trial(1, kKeys, kSpread, true, 500);
-  EXPECT_TRUE(unbiased("deduplicated, 25 %", DeduplicatedUniform{kKeys / 4}, trial, 4000, 1010).finds_fault());
-  EXPECT_TRUE(unbiased("deduplicated, 10 %", DeduplicatedUniform{kKeys / 10}, trial, 4000, 1011).finds_fault());
+  EXPECT_TRUE(
+      unbiased("deduplicated, 25 %", DeduplicatedUniform{kKeys / 4}, trial, 4000, 1010).finds_fault());
+  EXPECT_TRUE(
+      unbiased("deduplicated, 10 %", DeduplicatedUniform{kKeys / 10}, trial, 4000, 1011).finds_fault());
 }
 
 TEST(Power, FloorInTheWeight) {

@@ -28,10 +28,12 @@ struct Wrapped {
   }
   /// Calls visit(Pick&) for each pick that `choose` appends.
   template <class Kv, class Visit>
-  void choose_and_change(const Query& q, const Kv& kv, Selection& selection, Workspace& ws, const Visit& visit) const {
+  void choose_and_change(const Query& q, const Kv& kv, Selection& selection, Workspace& ws,
+                         const Visit& visit) const {
     const std::size_t before = selection.picks().size();
     choose(q, kv, selection, ws);
-    for (std::size_t p = before; p < selection.picks().size(); ++p) visit(SelectionAccess::picks(selection)[p]);
+    for (std::size_t p = before; p < selection.picks().size(); ++p)
+      visit(SelectionAccess::picks(selection)[p]);
   }
 };
 
@@ -40,7 +42,8 @@ template <class E>
 struct ProbabilityForWeight : Wrapped<E> {
   template <class Kv>
   void select(const Query& q, const Kv& kv, Selection& selection, Workspace& ws) const {
-    this->choose_and_change(q, kv, selection, ws, [](Pick& pick) { pick.log_weight = -pick.log_weight; });
+    this->choose_and_change(q, kv, selection, ws,
+                            [](Pick& pick) { pick.log_weight = -pick.log_weight; });
   }
 };
 
@@ -70,8 +73,9 @@ template <class E>
 struct Floor : Wrapped<E> {
   template <class Kv>
   void select(const Query& q, const Kv& kv, Selection& selection, Workspace& ws) const {
-    this->choose_and_change(q, kv, selection, ws,
-                            [](Pick& pick) { pick.log_weight = -std::log(std::exp(-pick.log_weight) + 1e-4); });
+    this->choose_and_change(q, kv, selection, ws, [](Pick& pick) {
+      pick.log_weight = -std::log(std::exp(-pick.log_weight) + 1e-4);
+    });
   }
 };
 
@@ -161,7 +165,8 @@ struct TiesDropped {
     });
     std::vector<double> sorted;
     for (const Key& key : keys) sorted.push_back(key.priority);
-    std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(budget), sorted.end(), std::greater<>());
+    std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(budget), sorted.end(),
+                     std::greater<>());
     const double log_tau = sorted[budget];
     for (const Key& key : keys) {
       if (key.priority > log_tau) selection.add(key.at, std::max(0.0, log_tau - key.logit));
@@ -183,9 +188,11 @@ struct Clumped {
     const auto n = static_cast<std::uint64_t>(q.visible.size());
     const std::uint64_t start = Draws(q.stream, q.position).below(0, n);
     std::vector<Position> chosen;
-    for (std::uint64_t j = 0; j < budget; ++j) chosen.push_back(static_cast<Position>((start + j * (n / budget)) % n));
+    for (std::uint64_t j = 0; j < budget; ++j)
+      chosen.push_back(static_cast<Position>((start + j * (n / budget)) % n));
     std::sort(chosen.begin(), chosen.end());
-    for (const Position i : chosen) selection.add(i, std::log(static_cast<double>(n) / static_cast<double>(budget)));
+    for (const Position i : chosen)
+      selection.add(i, std::log(static_cast<double>(n) / static_cast<double>(budget)));
   }
 };
 

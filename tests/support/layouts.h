@@ -62,8 +62,8 @@ class InPages {
     table_.assign(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(used));
 
     // Bytes from one row to the next, and from the start of a row to its values.
-    const std::size_t unit = std::max(sizeof(K), sizeof(V));
-    const auto whole = [unit](std::size_t bytes) { return (bytes + unit - 1) / unit * unit; };
+    constexpr std::size_t kUnit = std::max(sizeof(K), sizeof(V));
+    const auto whole = [](std::size_t bytes) { return (bytes + kUnit - 1) / kUnit * kUnit; };
     const std::size_t key_bytes = whole(shape_.d * sizeof(K)), value_bytes = whole(shape_.d_v * sizeof(V));
     const bool beside = adjacency == Adjacency::kAdjacent;
     key_row_ = beside ? key_bytes + value_bytes : key_bytes;

@@ -1,0 +1,350 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Would the tests notice? Makes one mistake at a time in a copy of include/, compiles the test that should notice
+# against it and wants that test to fail. By hand, once per release:
+#
+#   bash tests/mutants/run.sh            all of them, a markdown table at the end
+#   bash tests/mutants/run.sh merge tau  those with one of these words in their name
+#
+# A mistake must fit exactly one place, or it is an error: when the code has moved, move the mistake. CXX chooses the
+# compiler, JOBS how many run at once.
+set -u
+cd "$(dirname "$0")/../.."
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+jobs=${JOBS:-$(nproc)}
+names=() files=() tests=() olds=() news=()
+
+# mutant <name> <header> <test file>[:<gtest filter>], then on stdin what is there, a line of ===, what to put there.
+mutant() {
+  local text new
+  text=$(cat)$'\n'
+  new=${text#*$'\n===\n'}
+  names+=("$1") files+=("$2") tests+=("$3") olds+=("${text%%$'\n===\n'*}") news+=("${new%$'\n'}")
+}
+
+# ---- layouts, masks and heads ------------------------------------------------------------------------------------
+
+mutant "swapped strides" core/kv.h attend/strides_test.cc <<'EOF'
+  const V* value(Position i) const { return values.row(static_cast<std::size_t>(i)); }
+===
+  const V* value(Position i) const { return values.data + i * keys.stride; }
+EOF
+mutant "paged row off by one" kernel/block-inl.h kernel/block_test.cc <<'EOF'
+    if (++row == kv.page_size) {
+===
+    if (++row > kv.page_size) {
+EOF
+mutant "a page twice in a table is let through" core/validate.h known/bad_inputs_test.cc <<'EOF'
+    if (word & bit) fail(
+===
+    if (word & bit & 1) fail(
+EOF
+mutant "causal off by one" core/query.h attend/visible_test.cc <<'EOF'
+q.visible.last = q.position + 1;
+===
+q.visible.last = q.position;
+EOF
+mutant "prefill sees one key too many" kernel/prefill-inl.h kernel/prefill_test.cc <<'EOF'
+        const auto seen = hn::And(hn::Ge(at, hn::LoadU(tag, first)), hn::Lt(at, hn::LoadU(tag, last)));
+===
+        const auto seen = hn::And(hn::Ge(at, hn::LoadU(tag, first)), hn::Le(at, hn::LoadU(tag, last)));
+EOF
+mutant "GQA mapping by modulo" attend/layer-inl.h attend/gqa_test.cc <<'EOF'
+    const Kv& kv = kv_.heads[sequence * kv_.kv_heads + kv_head];
+===
+    const Kv& kv = kv_.heads[sequence * kv_.kv_heads + first_head % kv_.kv_heads];
+EOF
+mutant "bf16 values keep their neighbour's bits" kernel/simd-inl.h kernel/simd_test.cc <<'EOF'
+hn::And(pairs, hn::Set(du32, 0xFFFF0000u))
+===
+hn::And(pairs, hn::Set(du32, 0xFFFFFFFFu))
+EOF
+mutant "16-bit storage rounds ties up" core/storage.h core/storage_test.cc <<'EOF'
+  const std::uint32_t half = (1u << (shift - 1)) - 1 + ((bits >> shift) & 1u);
+===
+  const std::uint32_t half = (1u << (shift - 1));
+EOF
+
+# ---- logits --------------------------------------------------------------------------------------------------------
+
+mutant "scale applied twice" kernel/score-inl.h attend/dense_test.cc <<'EOF'
+      auto x = hn::Mul(hn::Load(tag, row + t), scale);
+===
+      auto x = hn::Mul(hn::Mul(hn::Load(tag, row + t), scale), scale);
+EOF
+mutant "soft-cap before scale" kernel/score-inl.h attend/logit_rule_test.cc <<'EOF'
+      auto x = hn::Mul(hn::Load(tag, row + t), scale);
+      if (cap > 0) x = hn::Mul(hn::Set(tag, cap), hn::Tanh(tag, hn::Div(x, hn::Set(tag, cap))));
+===
+      auto x = hn::Load(tag, row + t);
+      if (cap > 0) x = hn::Mul(hn::Set(tag, cap), hn::Tanh(tag, hn::Div(x, hn::Set(tag, cap))));
+      x = hn::Mul(x, scale);
+EOF
+mutant "ALiBi with the wrong sign" kernel/score-inl.h attend/logit_rule_test.cc <<'EOF'
+        row[t] -= slope
+===
+        row[t] += slope
+EOF
+mutant "a coefficient of exp rounded" kernel/simd-inl.h kernel/simd_test.cc <<'EOF'
+0.4999937117099762f
+===
+0.5f
+EOF
+
+# ---- softmax and merge -----------------------------------------------------------------------------------------------
+
+mutant "dropped rescale" kernel/accumulate-inl.h attend/dense_test.cc <<'EOF'
+  sum = sum * rescale + hn::GetLane
+===
+  sum = sum + hn::GetLane
+EOF
+mutant "tail of a block not padded with -inf" kernel/accumulate-inl.h attend/dense_test.cc <<'EOF'
+      for (std::size_t t = b.count; t < kBlock; ++t) s[t] = -kInfinity<Real>;
+===
+EOF
+mutant "base-2 lse" kernel/accumulate-inl.h known/lse_test.cc <<'EOF'
+p.max[h] + std::log(sum);
+===
+p.max[h] + std::log2(sum);
+EOF
+mutant "chunks merged with swapped factors" kernel/accumulate-inl.h kernel/accumulate_test.cc <<'EOF'
+    const auto k = hn::Set(tag, keep), a = hn::Set(tag, add);
+===
+    const auto k = hn::Set(tag, add), a = hn::Set(tag, keep);
+EOF
+mutant "merge without max" kernel/merge-inl.h kernel/merge_test.cc <<'EOF'
+  const Real share = std::exp(small - large);
+===
+  const Real share = std::exp(small) / std::exp(large);
+EOF
+mutant "split chunks merged from the right" attend/layer-inl.h attend/layer_test.cc <<'EOF'
+    merge_partial(total, Partial<Real>::at(memory + i * size, heads, padded), heads, padded);
+===
+    merge_partial(total, Partial<Real>::at(memory + (chunks.size() - 1 - i) * size, heads, padded), heads, padded);
+EOF
+mutant "sink logit forgets to shrink the output" kernel/merge-inl.h attend/sink_logit_test.cc <<'EOF'
+out[c] *= share / total;
+===
+out[c] *= 1 / total;
+EOF
+
+# ---- selection -------------------------------------------------------------------------------------------------------
+
+mutant "ties of top-k to the higher position" kernel/select-inl.h kernel/select_test.cc <<'EOF'
+    if (tie) {
+      --ties;
+      result.least_rank = ranks[i];
+    }
+    ranks[out++] = ranks[i];
+  }
+===
+    if (tie) --ties;
+    ranks[out++] = ranks[i];
+  }
+  for (std::size_t i = kept; i-- > 0 && out > 0;) {
+    if (values[i] == result.least) { ranks[out - 1] = result.least_rank = i; break; }
+  }
+EOF
+mutant "top-k threshold from a sample without a second look" kernel/select-inl.h kernel/select_test.cc <<'EOF'
+  if (kept < k) kept = keep_at_least(x, n, -kInfinity<Real>, ranks, values);
+===
+  if (kept == 0) kept = keep_at_least(x, n, -kInfinity<Real>, ranks, values);
+EOF
+mutant "NaN logits compare as they are" kernel/pool-inl.h kernel/pool_test.cc <<'EOF'
+  return hn::IfThenElse(hn::Eq(x, x), x, hn::Set(Tag<Real>(), -kInfinity<Real>));
+===
+  return x;
+EOF
+mutant "window off by one" estimator/spans-inl.h known/needs_test.cc <<'EOF'
+std::min(e.width, q.visible.last)
+===
+std::min(e.width + 1, q.visible.last)
+EOF
+mutant "runs of a stack merged the wrong way round" kernel/select-inl.h attend/own_estimator_test.cc <<'EOF'
+      const bool second = a == 0 || key(list[a - 1]) < key(spare[b - 1]);
+===
+      const bool second = a == 0 || key(spare[b - 1]) < key(list[a - 1]);
+EOF
+mutant "top-p of what is left, not of all" estimator/topp-inl.h estimator/topp_test.cc <<'EOF'
+      total.add(s.of_head(h), static_cast<std::size_t>(q.visible.size()));
+===
+      for_each_unselected(s, selection, q.visible,
+                          [&](const Real* at, std::size_t n, std::size_t) { total.add(at + h * s.stride, n); });
+EOF
+mutant "ties of top-p to the higher position" estimator/topp-inl.h estimator/topp_test.cc <<'EOF'
+(score[a] == score[b] && a > b);
+===
+(score[a] == score[b] && a < b);
+EOF
+mutant "alpha n^C rounded down" core/budget.h core/budget_test.cc <<'EOF'
+return std::ceil(x * (1 - 1e-12));
+===
+return std::floor(x * (1 - 1e-12));
+EOF
+
+# ---- samplers --------------------------------------------------------------------------------------------------------
+
+mutant "weights pi for 1 / pi" estimator/poisson-inl.h estimator/poisson_test.cc <<'EOF'
+    log_weights[out++] = -static_cast<double>(log_p);
+===
+    log_weights[out++] = static_cast<double>(log_p);
+EOF
+mutant "m - 1 for m" estimator/uniform-inl.h statistics/unbiased_slow_test.cc:Unbiased.Uniform <<'EOF'
+    const double log_weight = std::log(static_cast<double>(left) / static_cast<double>(b));
+===
+    const double log_weight = std::log(static_cast<double>(left) / static_cast<double>(b - 1));
+EOF
+mutant "tau is the K-th priority" estimator/priority-inl.h laws/priority_exact_test.cc <<'EOF'
+  return sample;
+===
+  sample.log_tau = kInfinity<Real>;
+  for (std::size_t j = 0; j < sample.count; ++j) sample.log_tau = std::min(sample.log_tau, u[sample.ranks[j]]);
+  return sample;
+EOF
+mutant "draws without their multiplicity" estimator/multinomial-inl.h estimator/multinomial_test.cc <<'EOF'
+std::log(static_cast<double>(drawn - before) / expected);
+===
+std::log(1 / expected);
+EOF
+mutant "last key never drawn" estimator/multinomial-inl.h estimator/multinomial_test.cc <<'EOF'
+  for (std::size_t i = 0; i < tail.n && drawn < draws; ++i) {
+===
+  for (std::size_t i = 0; i + 1 < tail.n && drawn < draws; ++i) {
+EOF
+mutant "< for <= at the last point" estimator/systematic-inl.h estimator/systematic_test.cc <<'EOF'
+* total <= prefix * count) {
+===
+* total < prefix * count) {
+EOF
+mutant "certain keys searched from the wrong side" estimator/proportional-inl.h estimator/proportional_test.cc <<'EOF'
+  std::sort(sizes, sizes + top.count, Descending{});
+===
+  std::sort(sizes, sizes + top.count, Ascending{});
+EOF
+mutant "a floor of 1e-4 in the weight" estimator/systematic-inl.h estimator/systematic_test.cc <<'EOF'
+std::log(total / (count * static_cast<double>(p[i])));
+===
+std::log(total / (count * static_cast<double>(p[i]) + 1e-4));
+EOF
+mutant "uniform numbers keyed by rank" estimator/proportional-inl.h estimator/poisson_test.cc <<'EOF'
+    fill_uniforms(draws, gap.first, static_cast<std::size_t>(gap.size()), out);
+===
+    fill_uniforms(draws, out - u, static_cast<std::size_t>(gap.size()), out);
+EOF
+mutant "KV heads share their draws" attend/layer-inl.h statistics/streams_slow_test.cc:Streams.Uniform <<'EOF'
+    q.stream.head = static_cast<std::uint32_t>(kv_head);
+===
+    q.stream.head = 0;
+EOF
+mutant "query heads share their draws" core/query.h core/query_test.cc <<'EOF'
+    q.stream.head = static_cast<std::uint32_t>(stream.head * heads() + h);
+===
+    q.stream.head = stream.head;
+EOF
+mutant "draws count in 32 bits" core/random.h core/random_test.cc <<'EOF'
+    return Philox::block(key_, {low(i / 4), high(i / 4), 0, 0})[i % 4];
+===
+    return Philox::block(key_, {low(i / 4), 0, 0, 0})[i % 4];
+EOF
+
+# ---- the machinery ---------------------------------------------------------------------------------------------------
+
+# build <include folder> <test> <program> <log>
+build() {
+  "${CXX:-g++}" -std=c++20 -O1 -march=native -w -I"$1" -Itests -I. "tests/${2%%:*}" -o "$3" -lgtest -lgtest_main \
+    -lpthread 2> "$4"
+}
+
+# run <program> <test> <log>; a test that hangs has noticed something too.
+run() {
+  local filter='*'
+  case $2 in *:*) filter=${2#*:} ;; esac
+  timeout 300 "$1" --gtest_brief=1 --gtest_fail_fast --gtest_filter="$filter" > "$3" 2>&1
+}
+
+# Every test passes on what is there.
+check_test() {
+  local dir=$work/base/${1//[\/:]/_}
+  mkdir -p "$dir"
+  if ! build include "$1" "$dir/test" "$dir/log"; then
+    echo "does not compile: $1" > "$dir/wrong"
+  elif ! run "$dir/test" "$1" "$dir/log"; then
+    echo "fails without a mistake: $1" > "$dir/wrong"
+  fi
+  rm -f "$dir/test"
+}
+
+# Leaves the killer in $work/<i>/killer, or the reason why there is none in $work/<i>/wrong.
+try_mutant() {
+  local i=$1 dir=$work/$1 header text rest old=${olds[$1]} test=${tests[$1]}
+  mkdir -p "$dir"
+  cp -r include "$dir/include"
+  header=$dir/include/skim/${files[$i]}
+  text=$(cat "$header")
+  rest=${text//"$old"/}
+  if ((${#text} - ${#rest} != ${#old})); then
+    echo "fits $(((${#text} - ${#rest}) / ${#old})) places, not one" > "$dir/wrong"
+  else
+    printf '%s%s%s\n' "${text%%"$old"*}" "${news[$i]}" "${text#*"$old"}" > "$header"
+    if ! build "$dir/include" "$test" "$dir/test" "$dir/log"; then
+      echo "does not compile" > "$dir/wrong"
+    elif run "$dir/test" "$test" "$dir/log"; then
+      echo "SURVIVED ${test%%:*}" > "$dir/wrong"
+    else
+      rest=$(grep -m1 -o '^\[  FAILED  \] [^ ,]*' "$dir/log")
+      echo "${test%%:*}: ${rest:-[  FAILED  ] by a crash}" | sed 's/\[  FAILED  \] //' > "$dir/killer"
+    fi
+  fi
+  cp "$dir/log" "$work/$i.log" 2> /dev/null
+  rm -rf "$dir/include" "$dir/test"
+  echo "  ${names[$i]}: $(cat "$dir/killer" "$dir/wrong" 2> /dev/null)"
+}
+
+# in_parallel <function> <argument>...
+in_parallel() {
+  local call=$1 argument
+  shift
+  for argument in "$@"; do
+    while (($(jobs -rp | wc -l) >= jobs)); do wait -n; done
+    "$call" "$argument" &
+  done
+  wait
+}
+
+chosen=()
+for i in "${!names[@]}"; do
+  fits=$(($# == 0))
+  for word in "$@"; do [[ ${names[$i]} == *"$word"* ]] && fits=1; done
+  ((fits)) && chosen+=("$i")
+done
+
+echo "Tests without a mistake"
+mapfile -t used < <(for i in "${chosen[@]}"; do echo "${tests[$i]}"; done | sort -u)
+in_parallel check_test "${used[@]}"
+if ls "$work"/base/*/wrong > /dev/null 2>&1; then
+  cat "$work"/base/*/wrong "$work"/base/*/log
+  exit 1
+fi
+
+echo "${#chosen[@]} mutants"
+in_parallel try_mutant "${chosen[@]}"
+
+echo
+echo "| mutant | file | killed by |"
+echo "|---|---|---|"
+wrong=0
+for i in "${chosen[@]}"; do
+  if [ -e "$work/$i/killer" ]; then
+    result=$(cat "$work/$i/killer")
+  else
+    result="**$(cat "$work/$i/wrong")**"
+    wrong=$((wrong + 1))
+  fi
+  echo "| ${names[$i]} | ${files[$i]} | $result |"
+done
+echo
+echo "$((${#chosen[@]} - wrong)) of ${#chosen[@]} killed, in $SECONDS s"
+[ "$wrong" = 0 ]
