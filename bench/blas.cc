@@ -3,13 +3,32 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <stdexcept>
+#include <string>
 
 #if defined(SKIM_BENCH_OPENBLAS)
 
 #include <cblas.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 namespace skim_bench {
+
+void insist_on_best_kernels(char** argv) {
+#if defined(__x86_64__)
+  const std::string core = openblas_get_corename();
+  const bool uses_avx512 = core == "SkylakeX" || core == "Cooperlake" || core == "SapphireRapids";
+  const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  if (!has_avx512 || uses_avx512 || std::getenv("SKIM_BENCH_BLAS_AS_IS") != nullptr) return;
+  setenv("SKIM_BENCH_BLAS_AS_IS", "1", 1);  // once
+  setenv("OPENBLAS_CORETYPE", "SkylakeX", 1);
+  execv("/proc/self/exe", argv);  // returns only if it fails; the report names the kernels in use
+#else
+  (void)argv;
+#endif
+}
 
 std::string blas_text() { return std::string("kernels for ") + openblas_get_corename(); }
 
@@ -57,6 +76,7 @@ void SquareProduct::operator()() {
 
 namespace skim_bench {
 
+void insist_on_best_kernels(char**) {}
 std::string blas_text() { return "not found: no vs_naive, no sgemm_fraction"; }
 
 NaiveDecode::NaiveDecode(const Dataset<float>& data, Pool& pool) : data_(data), pool_(pool) {

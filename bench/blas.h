@@ -17,6 +17,11 @@ inline constexpr bool kHaveBlas = true;
 inline constexpr bool kHaveBlas = false;
 #endif
 
+/// A yardstick should be the best there is. If this processor has AVX-512 and OpenBLAS has not picked kernels
+/// that use it (a processor newer than the library, or OPENBLAS_CORETYPE in the environment), starts the
+/// program again with OPENBLAS_CORETYPE=SkylakeX. SKIM_BENCH_BLAS_AS_IS in the environment keeps what there is.
+void insist_on_best_kernels(char** argv);
+
 /// What the head of the report says: whether there is one, and for which processor it has chosen its kernels.
 std::string blas_text();
 

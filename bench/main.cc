@@ -49,6 +49,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "skim_bench: %s\n", refusal.c_str());
     return 1;
   }
+  skim_bench::insist_on_best_kernels(argv);
   std::vector<char*> args(argv, argv + argc);
   if (!read_options(args)) {
     std::fprintf(stderr, "skim_bench: --rounds needs a number above 0\n");
@@ -64,8 +65,7 @@ int main(int argc, char** argv) {
 
   skim_bench::add_machine_context();
   benchmark::AddCustomContext("data", "synthetic");
-  benchmark::AddCustomContext(
-      "OpenBLAS", skim_bench::kHaveBlas ? "found" : "not found: no vs_naive, no sgemm_fraction");
+  benchmark::AddCustomContext("OpenBLAS", skim_bench::blas_text());
   skim_bench::register_decode();
   skim_bench::register_prefill();
   skim_bench::register_select();
