@@ -8,13 +8,13 @@
 
 #include "skim/skim.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 using RowMatrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
-namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
 /// A float matrix with contiguous rows, without a copy.
@@ -53,10 +53,10 @@ RowMatrix attend(const E& estimator, const Eigen::MatrixBase<Q>& q, const Eigen:
 }
 
 }  // namespace
-}  // namespace skim::inline v0_1::HWY_NAMESPACE
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 using HWY_NAMESPACE::attend;
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_EIGEN_H_

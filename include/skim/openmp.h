@@ -10,7 +10,7 @@
 
 #include "skim/core/executor.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// An executor over `threads` OpenMP threads; 0: as many as OpenMP would use.
 static inline Executor openmp(int threads = 0) {
@@ -27,6 +27,6 @@ static inline Executor openmp(int threads = 0) {
   return executor;
 }
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_OPENMP_H_

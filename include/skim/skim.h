@@ -5,7 +5,7 @@
 
 #include "skim/attend/layer-inl.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 // The three verbs, for the target the compiler flags name.
 using HWY_NAMESPACE::attend;
@@ -19,6 +19,6 @@ using HWY_NAMESPACE::logits;
 /// Name of the SIMD target this translation unit was compiled for.
 inline const char* active_target() { return hwy::TargetName(HWY_TARGET); }
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_SKIM_H_

@@ -6,7 +6,7 @@
 #include "support/layouts.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
 /// Every run of every length that fits: the rows of the block are those the KV head names.
@@ -61,5 +61,5 @@ TEST(FillRun, StopsAtTheEndOfTheTable) {
 }
 
 }  // namespace
-}  // namespace skim::inline v0_1::HWY_NAMESPACE
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -13,7 +13,7 @@
 #include "support/close.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
 constexpr double kNone = -std::numeric_limits<double>::infinity();
@@ -252,5 +252,5 @@ TYPED_TEST(Pool, LogSumWithInfinities) {
 }
 
 }  // namespace
-}  // namespace skim::inline v0_1::HWY_NAMESPACE
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -13,7 +13,7 @@
 #include "skim/core/validate.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
 // ---- the k largest ----
@@ -345,5 +345,5 @@ TEST(Commit, OfNothingNewChangesNothing) {
 }
 
 }  // namespace
-}  // namespace skim::inline v0_1::HWY_NAMESPACE
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

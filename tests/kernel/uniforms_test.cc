@@ -7,7 +7,7 @@
 #include <vector>
 
 HWY_BEFORE_NAMESPACE();
-namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
 /// Fills [first, first + count) and compares each number with the draw it stands for.
@@ -86,5 +86,5 @@ TEST(Uniforms, OneRoundingOnly) {
 #endif
 
 }  // namespace
-}  // namespace skim::inline v0_1::HWY_NAMESPACE
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

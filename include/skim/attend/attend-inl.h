@@ -14,7 +14,7 @@
 #include "skim/kernel/merge-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
 /// What `estimator` selects for a resolved query, into `selection`.
@@ -144,7 +144,7 @@ void merge(const BasicStateView<Real>& state, const BasicStateView<Real>& other)
 }
 
 }  // namespace
-}  // namespace skim::inline v0_1::HWY_NAMESPACE
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // SKIM_ATTEND_ATTEND_INL_H_

@@ -17,7 +17,7 @@
 #include "skim/kernel/prefill-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
 /// Runs task(i, worker) for each i on the executor, and throws here what a task has thrown.
@@ -349,7 +349,7 @@ void attend(const E& estimator, const BasicLayerQuery<Real>& query, const LayerK
 }
 
 }  // namespace
-}  // namespace skim::inline v0_1::HWY_NAMESPACE
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // SKIM_ATTEND_LAYER_INL_H_

@@ -10,7 +10,7 @@
 #include "skim/core/query.h"
 #include "skim/core/rows.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// [rows, heads, cols] values of the caller's memory, inner stride 1.
 template <class T>
@@ -68,6 +68,6 @@ struct BasicLayerState {
 
 using LayerState = BasicLayerState<float>;
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_ATTEND_LAYER_H_

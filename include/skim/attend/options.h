@@ -7,7 +7,7 @@
 #include "skim/core/executor.h"
 #include "skim/core/workspace.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// How a layer-level call runs. None of it changes a bit of the result.
 struct Options {
@@ -16,6 +16,6 @@ struct Options {
   bool check = true;                 ///< validate shapes, page tables and selections
 };
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_ATTEND_OPTIONS_H_

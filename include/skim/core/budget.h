@@ -11,7 +11,7 @@
 #include "skim/core/error.h"
 #include "skim/core/position.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// A closed value type: fixed k, a fraction of n, or alpha * n^C. What is left to select always bounds
 /// it: a budget larger than that selects everything.
@@ -104,6 +104,6 @@ inline Budget power_matching_decode(double k, Position n, double exponent) {
   return power(k * std::pow(static_cast<double>(std::max<Position>(n, 1)), -exponent), exponent);
 }
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_CORE_BUDGET_H_

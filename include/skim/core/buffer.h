@@ -12,7 +12,9 @@
 #include <type_traits>
 #include <utility>
 
-namespace skim::inline v0_1 {
+#include "skim/core/config.h"
+
+namespace skim::inline SKIM_ABI {
 
 template <class T>
 class Buffer {
@@ -87,6 +89,6 @@ class Buffer {
   std::size_t capacity_ = 0;
 };
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_CORE_BUFFER_H_

@@ -26,6 +26,20 @@
 #define HWY_DISABLE_PCLMUL_AES
 #endif
 
+// The machine is part of every name of skim, in its inline namespace: the linker then never takes an inline
+// function from a translation unit that was compiled for a newer machine.
+#if defined(__AVX512VBMI2__)
+#define SKIM_ABI v0_1_avx512_vbmi2
+#elif defined(__AVX512BW__) && defined(__AVX512VL__)
+#define SKIM_ABI v0_1_avx512
+#elif defined(__AVX2__)
+#define SKIM_ABI v0_1_avx2
+#elif defined(__AVX__)
+#define SKIM_ABI v0_1_avx
+#else
+#define SKIM_ABI v0_1
+#endif
+
 #if defined(__GNUC__)
 #define SKIM_COLD __attribute__((cold, noinline))
 #else

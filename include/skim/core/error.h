@@ -12,7 +12,7 @@
 
 #include "skim/core/config.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// Throws std::invalid_argument with `parts` joined: texts and numbers. Without exceptions it prints
 /// the text and aborts.
@@ -39,6 +39,6 @@ template <class... Parts>
 #endif
 }
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_CORE_ERROR_H_

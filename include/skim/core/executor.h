@@ -5,7 +5,9 @@
 
 #include <cstddef>
 
-namespace skim::inline v0_1 {
+#include "skim/core/config.h"
+
+namespace skim::inline SKIM_ABI {
 
 /// Runs task(arg, i, worker) once for each i in [0, tasks), in any order, on any of `threads` workers,
 /// and returns when all are done. `worker` is below `threads`, and no two tasks that run at the same
@@ -19,6 +21,6 @@ struct Executor {
   void* pool = nullptr;  ///< handed to `run`
 };
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_CORE_EXECUTOR_H_

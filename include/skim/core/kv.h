@@ -12,7 +12,7 @@
 #include "skim/core/position.h"
 #include "skim/core/rows.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// What a kernel needs of the keys and values of one KV head. `key(i)` and `value(i)` point at
 /// key_dim() and value_dim() consecutive values; K and V may be stored in different types.
@@ -88,6 +88,6 @@ struct PagedKv {
   }
 };
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_CORE_KV_H_

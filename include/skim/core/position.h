@@ -8,7 +8,9 @@
 #include <cstdint>
 #include <limits>
 
-namespace skim::inline v0_1 {
+#include "skim/core/config.h"
+
+namespace skim::inline SKIM_ABI {
 
 /// Index of a token in a KV head; 0 is the oldest.
 using Position = std::int64_t;
@@ -37,6 +39,6 @@ constexpr Span sliding_window(Position position, Position width) {
   return {std::max<Position>(0, position + 1 - width), position + 1};
 }
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_CORE_POSITION_H_

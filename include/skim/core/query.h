@@ -12,7 +12,7 @@
 #include "skim/core/random.h"
 #include "skim/core/rows.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// How a query row and a key become a logit:
 ///   s = scale <q, k>;  s = soft_cap tanh(s / soft_cap) if soft_cap is set;  s -= slope |distance|.
@@ -70,6 +70,6 @@ struct BasicQuery {
 
 using Query = BasicQuery<float>;
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_CORE_QUERY_H_

@@ -10,7 +10,7 @@
 #include "skim/core/config.h"
 #include "skim/core/position.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
 struct Philox {
@@ -81,6 +81,6 @@ class Draws {
   std::uint64_t key_;
 };
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_CORE_RANDOM_H_

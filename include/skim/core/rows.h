@@ -6,7 +6,9 @@
 #include <cstddef>
 #include <type_traits>
 
-namespace skim::inline v0_1 {
+#include "skim/core/config.h"
+
+namespace skim::inline SKIM_ABI {
 
 /// `rows` rows of `cols` values; row r starts at data + r * stride. The stride is in values and may be
 /// anything for what is only read (0 repeats one row, negative walks backwards).
@@ -27,6 +29,6 @@ struct Rows {
   }
 };
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_CORE_ROWS_H_

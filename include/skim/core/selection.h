@@ -8,7 +8,7 @@
 #include "skim/core/buffer.h"
 #include "skim/core/position.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// One selected position. The kernel adds `log_weight`, ln w, to its logit.
 struct Pick {
@@ -56,6 +56,6 @@ struct SelectionAccess {
   static std::size_t& merged_picks(Selection& s) { return s.merged_picks_; }
 };
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_CORE_SELECTION_H_

@@ -8,7 +8,7 @@
 #include "skim/core/buffer.h"
 #include "skim/core/rows.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// Attention of g query heads over some positions, in the caller's memory.
 /// out: [g, d_v], sum w e^s v / sum w e^s. lse: [g], natural log of sum w e^s.
@@ -57,6 +57,6 @@ class BasicState {
 
 using State = BasicState<float>;
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_CORE_STATE_H_

@@ -9,7 +9,9 @@
 #include <cstdint>
 #include <type_traits>
 
-namespace skim::inline v0_1 {
+#include "skim/core/config.h"
+
+namespace skim::inline SKIM_ABI {
 
 /// IEEE binary16: 11 bits of precision, largest finite value 65504.
 struct F16 {
@@ -88,6 +90,6 @@ constexpr T from_float(float x) {
   }
 }
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_CORE_STORAGE_H_

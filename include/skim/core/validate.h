@@ -14,7 +14,7 @@
 #include "skim/core/selection.h"
 #include "skim/core/state.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// Throws when `rows` steps of `stride` values of `bytes` each leave the address space.
 inline void check_extent(const char* what, std::size_t rows, std::ptrdiff_t stride, std::size_t bytes) {
@@ -175,6 +175,6 @@ static inline void check_selection(const Selection& selection, Span visible) {
   }
 }
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_CORE_VALIDATE_H_

@@ -9,7 +9,7 @@
 #include "skim/core/buffer.h"
 #include "skim/core/selection.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// Two threads must not share one. `Workspace` knows nothing of what it holds: each user has a slot.
 class Workspace {
@@ -59,6 +59,6 @@ class Workspace {
   Buffer<std::byte> slots_[kSlots];
 };
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_CORE_WORKSPACE_H_

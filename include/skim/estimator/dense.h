@@ -6,7 +6,7 @@
 
 #include "skim/core/config.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// Every position that is left, with weight 1: exact attention.
 struct Dense {
@@ -16,6 +16,6 @@ struct Dense {
   std::size_t max_picks(std::size_t n) const { return n; }
 };
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_ESTIMATOR_DENSE_H_

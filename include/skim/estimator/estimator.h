@@ -11,7 +11,7 @@
 #include "skim/core/selection.h"
 #include "skim/core/workspace.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// An estimator is a description: immutable parameters, freely copied and shared by threads.
 ///
@@ -50,6 +50,6 @@ constexpr bool stands_for_rest() {
   }
 }
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_ESTIMATOR_ESTIMATOR_H_

@@ -10,7 +10,7 @@
 #include "skim/estimator/proportional-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
 /// Draws from e^{log_proposal}. u: uniform on (0, 1], one a draw, will be sorted. Writes the ranks drawn,
@@ -60,7 +60,7 @@ struct Select<MultinomialTail> {
 };
 
 }  // namespace
-}  // namespace skim::inline v0_1::HWY_NAMESPACE
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // SKIM_ESTIMATOR_MULTINOMIAL_INL_H_

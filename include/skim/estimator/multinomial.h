@@ -6,7 +6,7 @@
 
 #include "skim/core/budget.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// Oracle sampling: `budget` independent draws from the softmax over the r positions that are left. A position
 /// drawn c times is one pick of weight c / (B pi_i). Numerator and denominator are unbiased; the denominator
@@ -22,6 +22,6 @@ struct MultinomialTail {
   std::size_t max_picks(std::size_t n) const { return budget.count(static_cast<Position>(n)); }
 };
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_ESTIMATOR_MULTINOMIAL_H_

@@ -10,7 +10,7 @@
 #include "skim/estimator/proportional-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
 /// Chooses each rank on its own. u: [n], uniform on (0, 1], will be overwritten. Writes the chosen ranks,
@@ -46,7 +46,7 @@ struct Select<PoissonTail> {
 };
 
 }  // namespace
-}  // namespace skim::inline v0_1::HWY_NAMESPACE
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // SKIM_ESTIMATOR_POISSON_INL_H_

@@ -6,7 +6,7 @@
 
 #include "skim/core/budget.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// Poisson sampling: every position that is left on its own, with probability p_i = min(1, c e^{s_i}), c such
 /// that the expected number is the budget; weight 1 / p_i. The number of picks is random, and can be 0 or all:
@@ -21,6 +21,6 @@ struct PoissonTail {
   std::size_t max_picks(std::size_t n) const { return n; }
 };
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_ESTIMATOR_POISSON_H_

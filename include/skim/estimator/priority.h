@@ -6,7 +6,7 @@
 
 #include "skim/core/budget.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// Priority sampling of the positions that are left: with a_i = e^{s_i} and u_i uniform on (0, 1], the K
 /// largest priorities a_i / u_i. With tau the (K+1)-th priority, the weight of a selected position is
@@ -24,6 +24,6 @@ struct PriorityTail {
   std::size_t max_picks(std::size_t n) const { return budget.count(static_cast<Position>(n)); }
 };
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_ESTIMATOR_PRIORITY_H_

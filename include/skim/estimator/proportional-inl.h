@@ -14,7 +14,7 @@
 #include "skim/kernel/uniforms-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
 /// A residual to sample from: its log proposals and how many to choose.
@@ -134,7 +134,7 @@ Real log_inclusion(const Tail<Real>& tail, Workspace& ws) {
 }
 
 }  // namespace
-}  // namespace skim::inline v0_1::HWY_NAMESPACE
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // SKIM_ESTIMATOR_PROPORTIONAL_INL_H_

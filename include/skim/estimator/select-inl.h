@@ -14,7 +14,7 @@
 #include "skim/kernel/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
 /// A user's estimator brings its own `select`.
@@ -29,7 +29,7 @@ struct Select {
 };
 
 }  // namespace
-}  // namespace skim::inline v0_1::HWY_NAMESPACE
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // SKIM_ESTIMATOR_SELECT_INL_H_

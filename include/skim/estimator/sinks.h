@@ -8,7 +8,7 @@
 #include "skim/core/error.h"
 #include "skim/core/position.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// The first `count` positions of the KV head, with weight 1 (those of them that are visible). Trained
 /// models put much weight there whatever the query: Xiao et al., "Efficient streaming language models with
@@ -22,6 +22,6 @@ struct Sinks {
   std::size_t max_picks(std::size_t n) const { return std::min(n, static_cast<std::size_t>(count)); }
 };
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_ESTIMATOR_SINKS_H_

@@ -14,7 +14,7 @@
 #include "skim/kernel/select-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
 /// Selects what is left of `wanted`, with weight 1.
@@ -48,7 +48,7 @@ struct Select<Window> {
 };
 
 }  // namespace
-}  // namespace skim::inline v0_1::HWY_NAMESPACE
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // SKIM_ESTIMATOR_SPANS_INL_H_

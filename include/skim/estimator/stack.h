@@ -8,7 +8,7 @@
 
 #include "skim/estimator/estimator.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// Stages that select one after the other, each from what those before it have left.
 template <Estimator... Stages>
@@ -50,6 +50,6 @@ constexpr Stack<Stages...> stack(Stages... stages) {
   return {{stages...}};
 }
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_ESTIMATOR_STACK_H_

@@ -10,7 +10,7 @@
 #include "skim/estimator/systematic.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
 /// Chooses tail.budget ranks from one uniform number u on (0, 1]. Writes them, ascending, and the log weight
@@ -65,7 +65,7 @@ struct Select<SystematicTail> {
 };
 
 }  // namespace
-}  // namespace skim::inline v0_1::HWY_NAMESPACE
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // SKIM_ESTIMATOR_SYSTEMATIC_INL_H_

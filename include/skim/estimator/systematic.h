@@ -6,7 +6,7 @@
 
 #include "skim/core/budget.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// Systematic sampling: position i with probability p_i = min(1, c e^{s_i}), c such that the p_i of the positions
 /// that are left add up to the budget b; one uniform number and b equally spaced points in the prefix sums choose
@@ -23,6 +23,6 @@ struct SystematicTail {
   std::size_t max_picks(std::size_t n) const { return budget.count(static_cast<Position>(n)); }
 };
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_ESTIMATOR_SYSTEMATIC_H_

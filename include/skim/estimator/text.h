@@ -34,7 +34,7 @@
 #include "skim/estimator/uniform.h"
 #include "skim/estimator/window.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 using Stage = std::variant<Dense, Sinks, Window, TopK, TopP, UniformTail, PriorityTail, MultinomialTail,
                            SystematicTail, PoissonTail>;
@@ -274,6 +274,6 @@ std::string to_text(const Stack<Stages...>& e) {
   return text;
 }
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_ESTIMATOR_TEXT_H_

@@ -6,7 +6,7 @@
 
 #include "skim/core/budget.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// Exact top-k: of the positions that are left, the `budget` with the largest logits, with weight 1. Ties go
 /// to the lower position, a NaN logit counts as -inf. A group pools by the largest logit of its heads.
@@ -22,6 +22,6 @@ struct TopK {
   std::size_t max_picks(std::size_t n) const { return budget.count(static_cast<Position>(n)); }
 };
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_ESTIMATOR_TOPK_H_

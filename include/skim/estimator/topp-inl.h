@@ -11,7 +11,7 @@
 #include "skim/kernel/pool-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
 /// The ranks of a residual in descending order of `score` (ties: lower rank first), cut so that every head
@@ -114,7 +114,7 @@ struct Select<TopP> {
 };
 
 }  // namespace
-}  // namespace skim::inline v0_1::HWY_NAMESPACE
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // SKIM_ESTIMATOR_TOPP_INL_H_

@@ -6,7 +6,7 @@
 
 #include "skim/core/error.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// Oracle top-p: of the positions that are left the fewest, by descending logit, so that everything selected
 /// so far, these included, holds at least `mass` of the softmax over the visible positions. Weight 1; ties go
@@ -23,6 +23,6 @@ struct TopP {
   std::size_t max_picks(std::size_t n) const { return n; }
 };
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_ESTIMATOR_TOPP_H_

@@ -12,7 +12,7 @@
 #include "skim/kernel/select-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
 /// Floyd's algorithm: b of the ranks [0, n) so that every subset of b is equally likely. below(i, m) is
@@ -52,7 +52,7 @@ struct Select<UniformTail> {
 };
 
 }  // namespace
-}  // namespace skim::inline v0_1::HWY_NAMESPACE
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // SKIM_ESTIMATOR_UNIFORM_INL_H_

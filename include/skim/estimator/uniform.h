@@ -6,7 +6,7 @@
 
 #include "skim/core/budget.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// A uniform sample of the r positions that are left: b of them without replacement, each with weight r / b.
 /// Inclusion probability b / r; numerator and denominator are unbiased, their ratio is consistent.
@@ -20,6 +20,6 @@ struct UniformTail {
   std::size_t max_picks(std::size_t n) const { return budget.count(static_cast<Position>(n)); }
 };
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_ESTIMATOR_UNIFORM_H_

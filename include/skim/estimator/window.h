@@ -8,7 +8,7 @@
 #include "skim/core/error.h"
 #include "skim/core/position.h"
 
-namespace skim::inline v0_1 {
+namespace skim::inline SKIM_ABI {
 
 /// The newest `width` visible positions, with weight 1, whatever else is selected. (A model's own sliding
 /// window, outside of which nothing exists, is a visible range: `sliding_window`.)
@@ -21,6 +21,6 @@ struct Window {
   std::size_t max_picks(std::size_t n) const { return std::min(n, static_cast<std::size_t>(width)); }
 };
 
-}  // namespace skim::inline v0_1
+}  // namespace skim::inline SKIM_ABI
 
 #endif  // SKIM_ESTIMATOR_WINDOW_H_

@@ -19,7 +19,7 @@
 #include "skim/kernel/score-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
 /// Positions (of spans) or picks in a chunk: what one thread accumulates at a time.
@@ -154,7 +154,7 @@ HWY_INLINE Real soften(Real* HWY_RESTRICT s, Real& max, Real& sum) {
     hn::Store(w, tag, s + t);
     total = hn::Add(total, w);
   }
-  sum = sum * rescale + hn::GetLane(hn::SumOfLanes(tag, total));
+  sum = hn::GetLane(hn::MulAdd(hn::Set(tag, sum), hn::Set(tag, rescale), hn::SumOfLanes(tag, total)));
   return rescale;
 }
 
@@ -311,7 +311,8 @@ void merge_partial(const Partial<Real>& total, const Partial<Real>& part, std::s
       hn::Store(sum, tag, to + c);
     }
     total.max[h] = max;
-    total.sum[h] = total.sum[h] * keep + part.sum[h] * add;
+    total.sum[h] =
+        hn::GetLane(hn::MulAdd(hn::Set(tag, total.sum[h]), k, hn::Mul(hn::Set(tag, part.sum[h]), a)));
   }
 }
 
@@ -337,7 +338,7 @@ void merge_sinks(const BasicQuery<Real>& q, const BasicStateView<Real>& state) {
 }
 
 }  // namespace
-}  // namespace skim::inline v0_1::HWY_NAMESPACE
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // SKIM_KERNEL_ACCUMULATE_INL_H_

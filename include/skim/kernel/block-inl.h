@@ -15,7 +15,7 @@
 #include "skim/kernel/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
 /// Keys a kernel handles at once: the block of the online softmax. A larger one is slower, because
@@ -72,7 +72,7 @@ HWY_INLINE void fill_run(const PagedKv<K, V>& kv, Position first, std::size_t co
 }
 
 }  // namespace
-}  // namespace skim::inline v0_1::HWY_NAMESPACE
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // SKIM_KERNEL_BLOCK_INL_H_

@@ -13,7 +13,7 @@
 #include "skim/kernel/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
 /// Merges one row: (out, lse) becomes the state of the union of its positions with those of
@@ -66,7 +66,7 @@ void merge_sink(Real* out, Real& lse, Real sink, std::size_t cols) {
 }
 
 }  // namespace
-}  // namespace skim::inline v0_1::HWY_NAMESPACE
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // SKIM_KERNEL_MERGE_INL_H_

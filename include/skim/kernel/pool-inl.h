@@ -15,7 +15,7 @@
 #include "skim/kernel/select-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
 /// One value for each position that is not selected yet, in ascending order of position.
@@ -163,7 +163,7 @@ Pooled<Real> pool_log_share(const Logits<Real>& s, std::size_t heads, const Sele
 }
 
 }  // namespace
-}  // namespace skim::inline v0_1::HWY_NAMESPACE
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // SKIM_KERNEL_POOL_INL_H_

@@ -15,7 +15,7 @@
 #include "skim/kernel/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
 /// The rows of a resolved query in the lane order of the keys: what the dot product reads.
@@ -139,9 +139,12 @@ HWY_INLINE void apply_rule(const BasicQuery<Real>& q, const Position* positions,
       hn::Store(x, tag, row + t);
     }
     if (q.logit.alibi_slopes) {
-      const Real slope = q.logit.alibi_slopes[h];
-      for (std::size_t t = 0; t < kBlock; ++t) {
-        row[t] -= slope * static_cast<Real>(std::abs(q.position - positions[t]));
+      // The fused step is written out: left to the compiler, it is fused in one caller and not in another.
+      const auto slope = hn::Set(tag, static_cast<Real>(q.logit.alibi_slopes[h]));
+      alignas(64) Real distance[kBlock];
+      for (std::size_t t = 0; t < kBlock; ++t) distance[t] = static_cast<Real>(std::abs(q.position - positions[t]));
+      for (std::size_t t = 0; t < kBlock; t += kLanes<Real>) {
+        hn::Store(hn::NegMulAdd(slope, hn::Load(tag, distance + t), hn::Load(tag, row + t)), tag, row + t);
       }
     }
   }
@@ -188,7 +191,7 @@ Logits<Real> logits(const BasicQuery<Real>& q, const Kv& kv, Workspace& ws) {
 }
 
 }  // namespace
-}  // namespace skim::inline v0_1::HWY_NAMESPACE
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // SKIM_KERNEL_SCORE_INL_H_

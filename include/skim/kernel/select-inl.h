@@ -15,7 +15,7 @@
 #include "skim/kernel/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
 /// Ranks of the k largest values, ascending. Ties go to the lower rank.
@@ -208,7 +208,7 @@ inline void commit(Selection& selection) {
 }
 
 }  // namespace
-}  // namespace skim::inline v0_1::HWY_NAMESPACE
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // SKIM_KERNEL_SELECT_INL_H_

@@ -33,7 +33,7 @@
 #endif
 
 HWY_BEFORE_NAMESPACE();
-namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
 namespace hn = hwy::HWY_NAMESPACE;
@@ -246,7 +246,7 @@ HWY_INLINE void sum_lanes4(Vec<Real> a0, Vec<Real> a1, Vec<Real> a2, Vec<Real> a
 }
 
 }  // namespace
-}  // namespace skim::inline v0_1::HWY_NAMESPACE
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // SKIM_KERNEL_SIMD_INL_H_

@@ -13,7 +13,7 @@
 #include "skim/kernel/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace skim::inline v0_1::HWY_NAMESPACE {
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
 /// out[j] = draws.uniform(first + j), rounded to Real once.
@@ -95,7 +95,7 @@ inline void fill_uniforms(const Draws& draws, Position first, std::size_t count,
 }
 
 }  // namespace
-}  // namespace skim::inline v0_1::HWY_NAMESPACE
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // SKIM_KERNEL_UNIFORMS_INL_H_
