@@ -14,11 +14,13 @@ namespace skim::test {
 namespace {
 
 struct Call {
-  Problem<float> p = random_problem<float>({100, 16, 16, 4}, 1);
-  ContiguousKv<float> kv = p.kv();
-  std::vector<float> out = std::vector<float>(4 * 16, 7.0f);
+  Problem<float> p;
+  std::vector<float> out;
+
+  Call() : p(random_problem<float>(Shape{100, 16, 16, 4}, 1)), out(4 * 16, 7.0f) {}
 
   void run(const StageList& estimator, const Options& options) {
+    const ContiguousKv<float> kv = p.kv();
     LayerQuery query;
     query.rows = {p.q.data(), 1, 4, 16};
     attend(estimator, query, LayerKv<ContiguousKv<float>>{std::span(&kv, 1), 1}, LayerState{{out.data(), 1, 4, 16}},

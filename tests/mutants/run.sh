@@ -123,7 +123,7 @@ EOF
 mutant "split chunks merged from the right" attend/layer-inl.h attend/layer_test.cc <<'EOF'
     merge_partial(total, Partial<Real>::at(memory + i * size, heads, padded), heads, padded);
 ===
-    merge_partial(total, Partial<Real>::at(memory + (chunks.size() - 1 - i) * size, heads, padded), heads, padded);
+    merge_partial(total, Partial<Real>::at(memory + (count - 1 - i) * size, heads, padded), heads, padded);
 EOF
 mutant "sink logit forgets to shrink the output" kernel/merge-inl.h attend/sink_logit_test.cc <<'EOF'
 out[c] *= share / total;
