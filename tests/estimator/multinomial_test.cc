@@ -44,7 +44,7 @@ TYPED_TEST_SUITE(MultinomialExact, Reals);
 // stretch: so the law holds to 1e-12 in float too.
 TYPED_TEST(MultinomialExact, EveryTupleOfDraws) {
   for (const auto& [name, log_proposal] : proposals<TypeParam>()) {
-    for (const std::size_t draws : {1, 2, 3, 4}) {
+    for (const std::size_t draws : {1u, 2u, 3u, 4u}) {
       SCOPED_TRACE(testing::Message() << name << ", " << draws << " draws");
       const Expectation e = expect_multinomial(log_proposal, draws, Multinomial{});
       EXPECT_TRUE(is_one_everywhere(e, log_proposal, 1e-12));
@@ -147,7 +147,7 @@ TYPED_TEST(MultinomialExact, DominatedTail) {
 // Draw b of a query is draw b of its stream; a group draws from the mean of its heads' probabilities over what
 // earlier stages have left.
 TEST(MultinomialTail, DrawsFromTheResidual) {
-  for (const std::size_t heads : {1, 2, 5}) {
+  for (const std::size_t heads : {1u, 2u, 5u}) {
     const auto p = normal_logits<double>(heads, 90, 1.5, heads);
     const Stream stream{.seed = 5, .layer = 3, .head = 1, .sequence = 9};
     const Selection selection =

@@ -57,7 +57,7 @@ TYPED_TEST(PoissonExact, EverySubset) {
 // A sink e^100 above the rest is certain, and the rest is sampled as if it were alone.
 TYPED_TEST(PoissonExact, DominatedTail) {
   const std::vector<TypeParam> log_proposal = {0, 1, 100, -1, 0};
-  for (const std::size_t budget : {2, 3, 4}) {
+  for (const std::size_t budget : {2u, 3u, 4u}) {
     const Expectation e = expect_poisson(log_proposal, budget, Poisson{});
     EXPECT_TRUE(is_one_everywhere(e, log_proposal, inclusion_tolerance(log_proposal)))
         << "budget " << budget;
@@ -74,7 +74,7 @@ TYPED_TEST(PoissonExact, NothingHasAProbability) {
 
 TYPED_TEST(PoissonExact, InfiniteLogitIsCertain) {
   const std::vector<TypeParam> log_proposal = {1, 500, -kNone<TypeParam>, 3};
-  for (const std::size_t budget : {1, 2, 3}) {
+  for (const std::size_t budget : {1u, 2u, 3u}) {
     const Outcome outcome = Poisson{}(log_proposal, budget, std::vector<TypeParam>(4, 1));
     ASSERT_GE(outcome.size(), 1u);
     EXPECT_TRUE(std::any_of(outcome.begin(), outcome.end(),
@@ -87,7 +87,7 @@ TYPED_TEST(PoissonExact, InfiniteLogitIsCertain) {
 // The uniform number of a position is that draw of the stream: the same key is chosen, or not, whatever is selected
 // before it. A group samples by the mean of its heads' probabilities over the residual.
 TEST(PoissonTail, SamplesTheResidual) {
-  for (const std::size_t heads : {1, 2, 5}) {
+  for (const std::size_t heads : {1u, 2u, 5u}) {
     const auto p = normal_logits<double>(heads, 90, 1.5, 20 + heads);
     const Stream stream{.seed = 8, .layer = 3, .head = 1, .sequence = 9};
     const Selection selection =

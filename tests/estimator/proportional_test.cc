@@ -86,8 +86,8 @@ TYPED_TEST(Proportional, BudgetCountsVisiblePositions) {
 // One head: its logits. A group: ln of the mean of its heads' probabilities over the residual.
 TYPED_TEST(Proportional, GroupsPoolTheirProbabilities) {
   const double tolerance = TestFixture::kIsDouble ? 1e-13 : 2e-6;
-  for (const std::size_t heads : {2, 3, 4, 5, 8}) {
-    for (const std::size_t n : {10, 37, 1000}) {
+  for (const std::size_t heads : {2u, 3u, 4u, 5u, 8u}) {
+    for (const std::size_t n : {10u, 37u, 1000u}) {
       const auto p = normal_logits<TypeParam>(heads, n, 2, heads * n);
       const auto q = p.query().resolved(static_cast<Position>(n));
       Workspace ws;
@@ -152,7 +152,7 @@ TYPED_TEST(Proportional, UniformsAreKeyedByPosition) {
 // ---- arithmetic -----------------------------------------------------------------------------------------------
 
 TYPED_TEST(Proportional, Logarithms) {
-  for (const std::size_t n : {0, 1, 7, 8, 9, 100}) {
+  for (const std::size_t n : {0u, 1u, 7u, 8u, 9u, 100u}) {
     std::vector<TypeParam> u(n), x;
     for (std::size_t i = 0; i < n; ++i) u[i] = static_cast<TypeParam>(Draws(Stream{}, 1).uniform(i));
     if (n > 2) u[0] = 1, u[1] = TypeParam(0x1p-32);
@@ -169,7 +169,7 @@ TYPED_TEST(Proportional, Logarithms) {
 }
 
 TYPED_TEST(Proportional, ShiftedExponentials) {
-  for (const std::size_t n : {0, 1, 7, 8, 9, 67}) {
+  for (const std::size_t n : {0u, 1u, 7u, 8u, 9u, 67u}) {
     for (const double shift : {0.0, -3.5, 10.0}) {
       std::vector<TypeParam> x(n), p(n + 8, TypeParam(-1));
       for (std::size_t i = 0; i < n; ++i)
@@ -239,7 +239,7 @@ TYPED_TEST(Proportional, InclusionProbabilitiesAddUpToTheBudget) {
 }
 
 TYPED_TEST(Proportional, AllEqual) {
-  for (const std::size_t n : {2, 17, 10000}) {
+  for (const std::size_t n : {2u, 17u, 10000u}) {
     for (const std::size_t budget : {std::size_t{1}, n / 2, n - 1}) {
       const std::vector<TypeParam> x(n, TypeParam(3));
       const double truth = std::log(static_cast<double>(budget) / static_cast<double>(n)) - 3;
@@ -253,7 +253,7 @@ TYPED_TEST(Proportional, DominatedTail) {
   for (const double sink : {100.0, 1000.0, 1e30}) {
     std::vector<TypeParam> x = {0, 1, static_cast<TypeParam>(sink), -1, 0};
     std::vector<TypeParam> rest = {0, 1, -1, 0};
-    for (const std::size_t budget : {2, 3, 4}) {
+    for (const std::size_t budget : {2u, 3u, 4u}) {
       EXPECT_NEAR(log_c_of(x, budget), log_c_of(rest, budget - 1), 1e-6);
       EXPECT_NEAR(expected_count(x, static_cast<double>(log_c_of(x, budget))),
                   static_cast<double>(budget), 1e-5);

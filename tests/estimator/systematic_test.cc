@@ -114,7 +114,7 @@ TYPED_TEST(SystematicExact, WeightsAreOneOverTheInclusionProbability) {
 // A sink e^100 above the rest is certain, and the rest is sampled as if it were alone.
 TYPED_TEST(SystematicExact, DominatedTail) {
   const std::vector<TypeParam> log_proposal = {0, 1, 100, -1, 0};
-  for (const std::size_t budget : {2, 3, 4}) {
+  for (const std::size_t budget : {2u, 3u, 4u}) {
     const Expectation e = expect_systematic(log_proposal, budget, Systematic{});
     EXPECT_TRUE(is_one_everywhere(e, log_proposal, inclusion_tolerance(log_proposal)));
     EXPECT_EQ(e.mean(2), 1);
@@ -154,7 +154,7 @@ TYPED_TEST(SystematicExact, InfiniteLogits) {
     EXPECT_TRUE(outcome[0].rank == 2 || outcome[1].rank == 2);
   }
   const std::vector<TypeParam> three = {kAll, 500, kAll, 3, kAll};
-  for (const std::size_t budget : {1, 2, 3, 4}) {
+  for (const std::size_t budget : {1u, 2u, 3u, 4u}) {
     const Outcome outcome = Systematic{}(three, budget, 0.5);
     EXPECT_TRUE(well_formed(outcome, 5));
     EXPECT_LE(outcome.size(), budget) << "max_picks";
@@ -166,7 +166,7 @@ TYPED_TEST(SystematicExact, InfiniteLogits) {
 // The uniform number is draw 0 of the stream; a group samples by the mean of its heads' probabilities over what
 // earlier stages have left.
 TEST(SystematicTail, SamplesTheResidual) {
-  for (const std::size_t heads : {1, 2, 5}) {
+  for (const std::size_t heads : {1u, 2u, 5u}) {
     const auto p = normal_logits<double>(heads, 90, 1.5, 10 + heads);
     const Stream stream{.seed = 6, .layer = 3, .head = 1, .sequence = 9};
     const Selection selection =

@@ -105,7 +105,7 @@ TYPED_TEST_SUITE(TopPOf, Reals);
 TYPED_TEST(TopPOf, SameSetAsAFullSort) {
   std::mt19937_64 generator(1);
   int compared = 0;
-  for (const std::size_t n : {2, 3, 17, 64, 100, 1000, 4097}) {
+  for (const std::size_t n : {2u, 3u, 17u, 64u, 100u, 1000u, 4097u}) {
     for (const double spread : {0.3, 1.5, 6.0, 30.0}) {
       const auto p = normal_logits<TypeParam>(1, n, spread, n + static_cast<std::size_t>(spread));
       const Reference reference(p, {});
@@ -125,7 +125,7 @@ TYPED_TEST(TopPOf, SameSetAsAFullSort) {
 }
 
 TYPED_TEST(TopPOf, ManyKeys) {
-  for (const std::size_t n : {30000, 100000}) {
+  for (const std::size_t n : {30000u, 100000u}) {
     const auto p = normal_logits<TypeParam>(1, n, 3, n);
     const Reference reference(p, {});
     int compared = 0;
@@ -144,7 +144,7 @@ TYPED_TEST(TopPOf, ManyKeys) {
 // Whatever the cut: the mass is held, and without the last one taken it would not be.
 TYPED_TEST(TopPOf, HoldsTheMassWithTheFewest) {
   const double rounding = sizeof(TypeParam) == sizeof(double) ? 1e-12 : 4e-6;
-  for (const std::size_t heads : {1, 3}) {
+  for (const std::size_t heads : {1u, 3u}) {
     for (const double spread : {0.5, 1.5, 4.0}) {
       const auto p = normal_logits<TypeParam>(heads, 3000, spread, 77);
       const Reference reference(p, {});
@@ -175,7 +175,7 @@ TYPED_TEST(TopPOf, TiesGoToTheLowerPosition) {
 }
 
 TYPED_TEST(TopPOf, AllEqual) {
-  for (const std::size_t n : {1, 2, 100, 100000}) {
+  for (const std::size_t n : {1u, 2u, 100u, 100000u}) {
     const GivenLogits<TypeParam> p({std::vector<TypeParam>(n, TypeParam(-7))});
     for (const double share : {0.001, 0.5, 0.9, 1.0}) {
       const auto taken =
@@ -189,14 +189,14 @@ TYPED_TEST(TopPOf, AllEqual) {
 
 // What is selected already counts, and is not selected again.
 TYPED_TEST(TopPOf, EarlierStagesCount) {
-  for (const std::size_t heads : {1, 2}) {
+  for (const std::size_t heads : {1u, 2u}) {
     const auto p = normal_logits<TypeParam>(heads, 500, 2, 30 + heads);
     std::vector<Position> held;
     for (Position i = 0; i < 500; ++i) {
       if (i < 4 || i >= 468) held.push_back(i);
     }
     const Reference reference(p, held);
-    for (const std::size_t taken : {1, 2, 7, 40, 200}) {
+    for (const std::size_t taken : {1u, 2u, 7u, 40u, 200u}) {
       const double mass = mass_for(reference, taken, TestFixture::kSmallestShare);
       if (mass < 0) continue;
       const Selection selection = select(stack(Sinks{4}, Window{32}, TopP{mass}), p.query(), p.kv());
@@ -215,8 +215,8 @@ TYPED_TEST(TopPOf, EarlierStagesCount) {
 TYPED_TEST(TopPOf, Groups) {
   std::mt19937_64 generator(2);
   int compared = 0;
-  for (const std::size_t heads : {2, 3, 4, 7, 8}) {
-    for (const std::size_t n : {5, 40, 700}) {
+  for (const std::size_t heads : {2u, 3u, 4u, 7u, 8u}) {
+    for (const std::size_t n : {5u, 40u, 700u}) {
       const auto p = normal_logits<TypeParam>(heads, n, 2.5, heads * 1000 + n);
       const Reference reference(p, {});
       for (int cut = 0; cut < 10; ++cut) {
@@ -251,7 +251,7 @@ TYPED_TEST(TopPOf, EveryHeadOfAGroupHoldsTheMass) {
 }
 
 TYPED_TEST(TopPOf, ZeroIsNothingAndOneIsDense) {
-  for (const std::size_t heads : {1, 3}) {
+  for (const std::size_t heads : {1u, 3u}) {
     const auto p = normal_logits<TypeParam>(heads, 200, 20, 5);
     EXPECT_TRUE(positions_of(select(TopP{0}, p.query(), p.kv())).empty());
     EXPECT_EQ(positions_of(select(TopP{1}, p.query(), p.kv())), all_of(200));
@@ -302,7 +302,7 @@ TYPED_TEST(TopPOf, Extremes) {
       s[i] = static_cast<TypeParam>(shift - static_cast<double>(i) / 8);
     const GivenLogits<TypeParam> p({s});
     const Reference reference(p, {});
-    for (const std::size_t taken : {1, 5, 20, 40}) {
+    for (const std::size_t taken : {1u, 5u, 20u, 40u}) {
       const double mass = mass_for(reference, taken, 0);
       EXPECT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())), reference.selected({}, taken))
           << mass;
@@ -313,7 +313,7 @@ TYPED_TEST(TopPOf, Extremes) {
     s[i] = static_cast<TypeParam>(static_cast<double>(i * 7919 % 5000) * 0x1p-20);
   const GivenLogits<TypeParam> p({s});
   const Reference reference(p, {});
-  for (const std::size_t taken : {1, 2, 2500, 4999}) {
+  for (const std::size_t taken : {1u, 2u, 2500u, 4999u}) {
     const double mass = mass_for(reference, taken, 0);
     EXPECT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())), reference.selected({}, taken))
         << mass;
@@ -327,7 +327,7 @@ TYPED_TEST(TopPOf, OrderIsThatOfTheLogits) {
   for (std::size_t i = 0; i < s.size(); ++i)
     s[i] = static_cast<TypeParam>(static_cast<double>(i) * step);
   const GivenLogits<TypeParam> p({s});
-  for (const std::size_t taken : {1, 20, 63}) {
+  for (const std::size_t taken : {1u, 20u, 63u}) {
     const double mass = (static_cast<double>(taken) - 0.5) / 64;
     EXPECT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())),
               middle_of(64, static_cast<Position>(64 - taken), 0));
@@ -341,7 +341,7 @@ TYPED_TEST(TopPOf, VisibleRange) {
   std::vector<TypeParam> visible(p.logits[0].begin() + 50, p.logits[0].begin() + 200);
   const GivenLogits<TypeParam> part({visible});
   const Reference reference(part, {});
-  for (const std::size_t taken : {1, 10, 60}) {
+  for (const std::size_t taken : {1u, 10u, 60u}) {
     const double mass = mass_for(reference, taken, TestFixture::kSmallestShare);
     if (mass < 0) continue;
     std::vector<Position> truth = reference.selected({}, taken);

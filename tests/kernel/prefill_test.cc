@@ -67,10 +67,10 @@ Chunk<K, V> random_chunk(std::size_t n, std::size_t m, std::size_t g, std::size_
 }
 
 TEST(Prefill, IsRightForOddSizes) {
-  for (const std::size_t n : {4, 7, 33, 127, 128, 129, 300}) {
-    for (const std::size_t m : {4, 5, 31, 64}) {
+  for (const std::size_t n : {4u, 7u, 33u, 127u, 128u, 129u, 300u}) {
+    for (const std::size_t m : {4u, 5u, 31u, 64u}) {
       if (m > n) continue;
-      for (const std::size_t d : {1, 8, 46, 128}) {
+      for (const std::size_t d : {1u, 8u, 46u, 128u}) {
         SCOPED_TRACE(testing::Message() << "n " << n << ", m " << m << ", d " << d);
         auto chunk = random_chunk<float>(n, m, 3, d, d + 5);
         chunk.run();

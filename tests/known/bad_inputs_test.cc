@@ -240,7 +240,7 @@ TEST(BadInputs, RowLengthsAndAlignment) {
   EXPECT_THROW(attend(Dense{}, none.query(), none.kv()), std::invalid_argument);
   none.shape = {10, 8, 0, 1};
   EXPECT_THROW(attend(Dense{}, none.query(), none.kv()), std::invalid_argument);
-  for (const std::size_t d : {1, 5, 17, 31}) {
+  for (const std::size_t d : {1u, 5u, 17u, 31u}) {
     const auto p = random_problem<F16>({40, d, d + 1, 2}, d);
     State state = attend(TopK{20}, p.query(), p.kv());
     EXPECT_TRUE(agrees(state.view(), p, p.query(), list_of(select(TopK{20}, p.query(), p.kv()))));

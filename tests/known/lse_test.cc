@@ -32,7 +32,7 @@ void expect_lse(const std::vector<Real>& logits, double relative) {
 
 TEST(Lse, AgainstLogSumExp) {
   std::mt19937_64 generator(1);
-  for (const std::size_t n : {1, 2, 15, 16, 17, 1000, 4097, 20000}) {
+  for (const std::size_t n : {1u, 2u, 15u, 16u, 17u, 1000u, 4097u, 20000u}) {
     for (const double spread : {0.1, 1.5, 20.0}) {
       std::normal_distribution<double> normal(3, spread);
       std::vector<float> single(n);

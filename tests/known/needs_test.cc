@@ -37,7 +37,7 @@ struct Row {
 
 // FlashInfer: exp(-inf - -inf).
 TEST(Needs, B01_MergeOfTwoEmptyStates) {
-  for (const std::size_t cols : {1, 7, 16, 33}) {
+  for (const std::size_t cols : {1u, 7u, 16u, 33u}) {
     Row a{std::vector<float>(cols, 0.0f), -kInfF}, b = a;
     const std::vector<float> zeros(cols, 0.0f);
     merge(a.view(), b.view());
@@ -98,7 +98,7 @@ TEST(Needs, B03_LogitsFarBelowAnySentinel) {
 
 // llama.cpp: cap * tanh(-inf) is finite, so padded keys came alive.
 TEST(Needs, B04_SoftCapAtTheEdgeOfATile) {
-  for (const std::size_t n : {1, 15, 16, 17, 31, 32, 33, 4095, 4096, 4097}) {
+  for (const std::size_t n : {1u, 15u, 16u, 17u, 31u, 32u, 33u, 4095u, 4096u, 4097u}) {
     const auto p = random_problem<float>({n, 24, 20, 3}, n, 4);
     Query q = p.query();
     q.logit.soft_cap = 2;
@@ -250,7 +250,7 @@ TEST(Needs, B13_TiesGoToTheLowerPosition) {
 
 // mlx-lm: top-k without sinks collapses where n passes k. Composition is explicit; up to the budget it is dense.
 TEST(Needs, B14_DenseUpToTheBudget) {
-  for (const std::size_t n : {1, 63, 64}) {
+  for (const std::size_t n : {1u, 63u, 64u}) {
     const auto p = random_problem<float>({n, 24, 16, 2}, n);
     State sparse = attend(stack(Sinks{4}, Window{16}, TopK{44}), p.query(), p.kv());
     EXPECT_TRUE(agrees_with_dense(sparse.view(), p, p.query())) << n << " keys";
@@ -294,7 +294,7 @@ TEST(Needs, B16_EveryTensorHasItsOwnStride) {
 
 // vLLM: a head size of 46; sparkinfer: 128 and no other. Exact-size buffers: meant for AddressSanitizer.
 TEST(Needs, B17_AnyHeadSize) {
-  for (const std::size_t d : {1, 3, 7, 8, 46, 64, 72, 80, 96, 128, 192, 256}) {
+  for (const std::size_t d : {1u, 3u, 7u, 8u, 46u, 64u, 72u, 80u, 96u, 128u, 192u, 256u}) {
     const auto p = random_problem<BF16>({33, d, d + 3, 2}, d);
     State state = attend(Dense{}, p.query(), p.kv());
     EXPECT_TRUE(agrees_with_dense(state.view(), p, p.query())) << "d " << d;
@@ -348,7 +348,7 @@ TEST(Needs, B21_BitsDoNotDependOnThreadsOrBatch) {
   query.sequence_ids = ids;
   LayerOutput serial(p);
   attend(e, query, p.kv(), serial.state());
-  for (const std::size_t threads : {2, 3, 16}) {
+  for (const std::size_t threads : {2u, 3u, 16u}) {
     for (const Executor& executor : {backwards(threads), real_threads(threads)}) {
       LayerOutput other(p);
       Options options;

@@ -48,7 +48,7 @@ void for_each_tuple(const std::vector<double>& log_proposal, std::size_t draws, 
 
 // All outcomes through the public `attend(selection, ...)`, in double: the theorem to rounding.
 TEST(OracleSampling, MeanAndCovarianceOverEveryOutcome) {
-  for (const std::size_t n : {3, 5}) {
+  for (const std::size_t n : {3u, 5u}) {
     const auto p = random_problem<double>({n, 6, 3, 1}, n, 1.5);
     const ReferenceQuery row = reference_query(p.query(), 0, n);
     const std::vector<double> s = reference_logits(row, numbers_of(p.keys, n, 6));
@@ -61,7 +61,7 @@ TEST(OracleSampling, MeanAndCovarianceOverEveryOutcome) {
     }
     for (const double o : dense.out) o_squared += o * o;
 
-    for (const std::size_t draws : {1, 2, 3, 4}) {
+    for (const std::size_t draws : {1u, 2u, 3u, 4u}) {
       SCOPED_TRACE(testing::Message() << n << " keys, " << draws << " draws");
       double mean[3] = {}, trace = 0;
       for_each_tuple(s, draws, [&](double probability, const Outcome& outcome) {
@@ -90,7 +90,7 @@ TEST(OracleSampling, DistinctKeysOverEveryOutcome) {
     std::vector<Position> all;
     for (std::size_t i = 0; i < s.size(); ++i) all.push_back(static_cast<Position>(i));
     const std::vector<double> share = reference_shares(s, all);
-    for (const std::size_t draws : {1, 2, 3, 4}) {
+    for (const std::size_t draws : {1u, 2u, 3u, 4u}) {
       SCOPED_TRACE(testing::Message() << name << ", " << draws << " draws");
       double distinct = 0, formula = 0;
       for_each_tuple(s, draws, [&](double probability, const Outcome& outcome) {

@@ -57,7 +57,7 @@ template <class Visit>
 void for_each_truncation(const Visit& visit) {
   std::uint64_t seed = 0;
   for (const double spread : {0.3, 1.5, 4.0}) {
-    for (const std::size_t k : {1, 2, 20, 100, 199}) {
+    for (const std::size_t k : {1u, 2u, 20u, 100u, 199u}) {
       SCOPED_TRACE(testing::Message() << "spread " << spread << ", k " << k);
       visit(Truncation(k, spread, ++seed), k);
     }
