@@ -38,7 +38,7 @@ struct Panel {
 struct Figure {
   std::string title;
   std::size_t columns = 1;
-  int panel_width = 560;
+  int panel_width = 640;
   int panel_height = 420;
   std::vector<Panel> panels;
 };
@@ -135,7 +135,7 @@ inline void draw(const std::filesystem::path& path, const Figure& figure) {
       << " size " << width << ',' << height << " noenhanced font 'sans,13' background rgb 'white'\n"
       << "set output " << detail::quoted(path.string()) << "\nset multiplot\n"
       << "set label 1 " << detail::quoted(figure.title) << " at screen 0.5," << 1 - 20.0 / height
-      << " center font 'sans,16'\n";
+      << " center font 'sans,13'\n";
   const auto place_panel = [&](double left, double top, double panel_width, double panel_height) {
     out << "set origin " << left / width << ',' << 1 - (top + panel_height) / height << "\nset size "
         << panel_width / width << ',' << panel_height / height << '\n';
