@@ -66,6 +66,30 @@ struct PriorityCase {
   static auto exact() { return Sinks{0}; }
   static constexpr bool kPlain = true;
 };
+struct MultinomialCase {
+  static auto some() { return MultinomialTail{6}; }
+  static auto all() { return MultinomialTail{kMost}; }
+  static auto exact() { return Sinks{0}; }
+  static constexpr bool kPlain = true;
+};
+struct SystematicCase {
+  static auto some() { return SystematicTail{6}; }
+  static auto all() { return SystematicTail{kMost}; }
+  static auto exact() { return Sinks{0}; }
+  static constexpr bool kPlain = true;
+};
+struct PoissonCase {
+  static auto some() { return PoissonTail{6}; }
+  static auto all() { return PoissonTail{kMost}; }
+  static auto exact() { return Sinks{0}; }
+  static constexpr bool kPlain = true;
+};
+struct TopPCase {
+  static auto some() { return TopP{0.6}; }
+  static auto all() { return TopP{1}; }
+  static auto exact() { return some(); }
+  static constexpr bool kPlain = true;
+};
 struct SinksWindowTopKCase {
   static auto some() { return stack(Sinks{2}, Window{4}, TopK{5}); }
   static auto all() { return stack(Sinks{2}, Window{4}, TopK{kMost}); }
@@ -114,6 +138,24 @@ struct TextOfSamplersCase {
   static auto exact() { return parse("sinks(2)+window(4)+topk(fraction(0.03,1))"); }
   static constexpr bool kPlain = false;
 };
+struct TextOfProportionalCase {
+  static auto some() { return parse("topp(0.3)+systematic(5)"); }
+  static auto all() { return parse("topp(0.3)+systematic(fraction(1))"); }
+  static auto exact() { return parse("topp(0.3)"); }
+  static constexpr bool kPlain = false;
+};
+struct TextOfMultinomialCase {
+  static auto some() { return parse("sinks(2)+multinomial(7)"); }
+  static auto all() { return parse("sinks(2)+multinomial(1000000)"); }
+  static auto exact() { return parse("sinks(2)"); }
+  static constexpr bool kPlain = false;
+};
+struct TextOfPoissonCase {
+  static auto some() { return parse("window(2)+poisson(7)"); }
+  static auto all() { return parse("window(2)+poisson(1000000)"); }
+  static auto exact() { return parse("window(2)"); }
+  static constexpr bool kPlain = false;
+};
 struct TextOfUniformCase {
   static auto some() { return parse("topk(2)+uniform(5)"); }
   static auto all() { return parse("topk(2)+uniform(1000000)"); }
@@ -121,10 +163,17 @@ struct TextOfUniformCase {
   static constexpr bool kPlain = false;
 };
 
-using Cases = testing::Types<DenseCase, SinksCase, WindowCase, TopKCase, TopKFractionCase, TopKPowerCase, UniformCase,
-                             PriorityCase, SinksWindowTopKCase, SinksWindowTopKPriorityCase, TwoTopKsUniformCase,
-                             StackInStackCase, TopKDenseCase, TextOfSpansCase, TextOfTopKCase, TextOfSamplersCase,
-                             TextOfUniformCase>;
+using AllCases =
+    testing::Types<DenseCase, SinksCase, WindowCase, TopKCase, TopKFractionCase, TopKPowerCase, TopPCase, UniformCase,
+                   PriorityCase, MultinomialCase, SystematicCase, PoissonCase, SinksWindowTopKCase,
+                   SinksWindowTopKPriorityCase, TwoTopKsUniformCase, StackInStackCase, TopKDenseCase, TextOfSpansCase,
+                   TextOfTopKCase, TextOfSamplersCase, TextOfUniformCase, TextOfProportionalCase,
+                   TextOfMultinomialCase, TextOfPoissonCase>;
+
+// A text form holds every estimator of the library in one type: for other storage types it is quicker to compile.
+using TextCases = testing::Types<DenseCase, SinksWindowTopKPriorityCase, TextOfSpansCase, TextOfTopKCase,
+                                 TextOfSamplersCase, TextOfUniformCase, TextOfProportionalCase, TextOfMultinomialCase,
+                                 TextOfPoissonCase>;
 
 // Law 3: a stage that stands for everything still unselected can only be last. `stack` asserts it with this
 // when it is compiled, `parse` and StageList::validate say it when they run.
@@ -132,6 +181,10 @@ static_assert(stack_detail::tail_is_last<Sinks, TopK, PriorityTail>());
 static_assert(stack_detail::tail_is_last<Dense>());
 static_assert(!stack_detail::tail_is_last<Dense, Sinks>());
 static_assert(!stack_detail::tail_is_last<UniformTail, PriorityTail>());
+static_assert(!stack_detail::tail_is_last<MultinomialTail, TopK>());
+static_assert(!stack_detail::tail_is_last<SystematicTail, Dense>());
+static_assert(!stack_detail::tail_is_last<PoissonTail, Sinks>());
+static_assert(stack_detail::tail_is_last<TopP, Dense>());
 static_assert(!stack_detail::tail_is_last<Sinks, PriorityTail, TopK>());
 static_assert(!stack_detail::tail_is_last<Stack<Sinks, Dense>, Window>());
 

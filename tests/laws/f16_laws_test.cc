@@ -6,7 +6,7 @@
 namespace skim::test {
 namespace {
 
-INSTANTIATE_TYPED_TEST_SUITE_P(F16, Laws, Cases, CaseName);
+INSTANTIATE_TYPED_TEST_SUITE_P(F16, Laws, TextCases, CaseName);
 
 }  // namespace
 }  // namespace skim::test
