@@ -38,7 +38,8 @@ std::vector<Real> exp_of(std::vector<Real> x) {
 
 // ---- exp ----
 
-// Every 97th float of [-87, -0]: 12 million. Measured: 2.7e-7; the header promises 4e-7.
+// Every 97th float of [-87, -0]: 12 million. Measured: 2.7e-7 with fused multiply-adds, 2.8e-7 without; the
+// header promises 4e-7.
 TEST(Exp, RelativeErrorInFloat) {
   constexpr std::size_t kAtOnce = 1 << 16;
   std::vector<float> x(kAtOnce);

@@ -96,12 +96,27 @@ struct Storage<Real, Real> : InOrder<Real> {
 template <>
 struct Storage<F16, float> : InOrder<float> {
   static HWY_INLINE void load(const F16* p, Vec<float>& a, Vec<float>& b) {
+    a = widen(p);
+    b = widen(p + kLanes<float>);
+  }
+
+ private:
+  static HWY_INLINE Vec<float> widen(const F16* p) {
     const Tag<float> d;
     const hn::Rebind<hwy::float16_t, Tag<float>> d16;
     const hn::Rebind<std::uint16_t, Tag<float>> du16;
-    const auto* bits = reinterpret_cast<const std::uint16_t*>(p);
-    a = hn::PromoteTo(d, hn::BitCast(d16, hn::LoadU(du16, bits)));
-    b = hn::PromoteTo(d, hn::BitCast(d16, hn::LoadU(du16, bits + kLanes<float>)));
+    const auto bits = hn::LoadU(du16, reinterpret_cast<const std::uint16_t*>(p));
+    const auto x = hn::PromoteTo(d, hn::BitCast(d16, bits));
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
+    return x;
+#else
+    // Without an instruction for it, Highway 1.0.3 reads infinity and NaN as one more power of two, 65536 and
+    // above. Their mantissa is in place, only the exponent is not.
+    const Tag<std::int32_t> di;
+    const auto exponent = hn::Set(di, 0x7C00);
+    const auto special = hn::RebindMask(d, hn::Eq(hn::And(hn::PromoteTo(di, bits), exponent), exponent));
+    return hn::IfThenElse(special, hn::Or(x, hn::BitCast(d, hn::Set(di, 0x7F800000))), x);
+#endif
   }
 };
 
