@@ -225,6 +225,15 @@ inline std::string number_text(double x) {
   return {digits, end};
 }
 
+// name(argument). Appended piece by piece: g++ 12 at -O3 warns of `"text" + std::string`.
+inline std::string call_text(const char* name, const std::string& argument) {
+  std::string text(name);
+  text += '(';
+  text += argument;
+  text += ')';
+  return text;
+}
+
 inline std::string budget_text(const Budget& b) {
   if (b.kind() == Budget::Kind::kFixed) {
     // The largest positions have become 2^63 in the budget's double, which is no position.
@@ -232,10 +241,15 @@ inline std::string budget_text(const Budget& b) {
     return std::to_string(fits ? static_cast<Position>(b.amount()) : std::numeric_limits<Position>::max());
   }
   const bool is_power = b.kind() == Budget::Kind::kPower;
-  std::string text = (is_power ? "power(" : "fraction(") + number_text(b.amount());
-  if (is_power) text += "," + number_text(b.exponent());
-  if (b.minimum() != (is_power ? 1u : 0u)) text += "," + std::to_string(b.minimum());
-  return text + ")";
+  std::string arguments = number_text(b.amount());
+  if (is_power) (arguments += ',') += number_text(b.exponent());
+  if (b.minimum() != (is_power ? 1u : 0u)) (arguments += ',') += std::to_string(b.minimum());
+  return call_text(is_power ? "power" : "fraction", arguments);
+}
+
+inline void append_stage(std::string& text, const std::string& stage) {
+  if (!text.empty()) text += '+';
+  text += stage;
 }
 
 }  // namespace text_detail
@@ -244,25 +258,31 @@ inline std::string budget_text(const Budget& b) {
 inline StageList parse(std::string_view text) { return text_detail::Parser(text).parse(); }
 
 inline std::string to_text(const Dense&) { return "dense"; }
-inline std::string to_text(const Sinks& e) { return "sinks(" + std::to_string(e.count) + ")"; }
-inline std::string to_text(const Window& e) { return "window(" + std::to_string(e.width) + ")"; }
-inline std::string to_text(const TopK& e) { return "topk(" + text_detail::budget_text(e.budget) + ")"; }
-inline std::string to_text(const TopP& e) { return "topp(" + text_detail::number_text(e.mass) + ")"; }
-inline std::string to_text(const UniformTail& e) { return "uniform(" + text_detail::budget_text(e.budget) + ")"; }
-inline std::string to_text(const PriorityTail& e) { return "priority(" + text_detail::budget_text(e.budget) + ")"; }
-
-inline std::string to_text(const MultinomialTail& e) {
-  return "multinomial(" + text_detail::budget_text(e.budget) + ")";
+inline std::string to_text(const Sinks& e) { return text_detail::call_text("sinks", std::to_string(e.count)); }
+inline std::string to_text(const Window& e) { return text_detail::call_text("window", std::to_string(e.width)); }
+inline std::string to_text(const TopK& e) { return text_detail::call_text("topk", text_detail::budget_text(e.budget)); }
+inline std::string to_text(const TopP& e) { return text_detail::call_text("topp", text_detail::number_text(e.mass)); }
+inline std::string to_text(const UniformTail& e) {
+  return text_detail::call_text("uniform", text_detail::budget_text(e.budget));
 }
-inline std::string to_text(const SystematicTail& e) { return "systematic(" + text_detail::budget_text(e.budget) + ")"; }
-inline std::string to_text(const PoissonTail& e) { return "poisson(" + text_detail::budget_text(e.budget) + ")"; }
+inline std::string to_text(const PriorityTail& e) {
+  return text_detail::call_text("priority", text_detail::budget_text(e.budget));
+}
+inline std::string to_text(const MultinomialTail& e) {
+  return text_detail::call_text("multinomial", text_detail::budget_text(e.budget));
+}
+inline std::string to_text(const SystematicTail& e) {
+  return text_detail::call_text("systematic", text_detail::budget_text(e.budget));
+}
+inline std::string to_text(const PoissonTail& e) {
+  return text_detail::call_text("poisson", text_detail::budget_text(e.budget));
+}
 
 /// The reverse of `parse`.
 inline std::string to_text(const StageList& e) {
   std::string text;
   for (const Stage& any : e.stages) {
-    if (!text.empty()) text += "+";
-    text += std::visit([](const auto& stage) { return to_text(stage); }, any);
+    text_detail::append_stage(text, std::visit([](const auto& stage) { return to_text(stage); }, any));
   }
   return text;
 }
@@ -270,7 +290,7 @@ inline std::string to_text(const StageList& e) {
 template <class... Stages>
 std::string to_text(const Stack<Stages...>& e) {
   std::string text;
-  std::apply([&text](const auto&... stage) { ((text += (text.empty() ? "" : "+") + to_text(stage)), ...); }, e.stages);
+  std::apply([&text](const auto&... stage) { (text_detail::append_stage(text, to_text(stage)), ...); }, e.stages);
   return text;
 }
 
