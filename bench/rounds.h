@@ -49,8 +49,13 @@ class Rounds {
   using Prepare = std::function<void(const Contestant&)>;
 
   /// One round to warm up, then those that count. `prepare` comes before each call, outside of the clock.
-  Rounds(std::vector<Contestant> field, const Prepare& prepare, const Patience& patience)
-      : field_(std::move(field)), seconds_(field_.size()) {
+  Rounds(std::vector<Contestant> field, const Prepare& prepare, const Patience& patience,
+         std::size_t threads = 1)
+      : field_(std::move(field)),
+        seconds_(field_.size()),
+        wall_(field_.size()),
+        cpu_(field_.size()),
+        threads_(static_cast<double>(threads)) {
     const auto start = Clock::now();
     for (std::size_t i = 0; i < field_.size(); ++i) time(i, prepare);
     rounds_ = patience.count(since(start));
@@ -65,9 +70,16 @@ class Rounds {
 
   std::size_t count() const { return rounds_; }
 
-  /// The share of the timed seconds in which the calling thread did not run, because others did. Where it is
-  /// not near 0 the figures are those of a loaded machine: short calls come off better than long ones.
-  double off_cpu() const { return std::max(0.0, 1 - cpu_ / wall_); }
+  /// The share of the timed seconds in which threads did not run, because others did or because they had
+  /// nothing to do: of the contestant that suffered most. Where it is not near 0 the figures are those of a
+  /// loaded machine, on which short calls come off better than long ones.
+  double off_cpu() const {
+    double worst = 0;
+    for (std::size_t i = 0; i < field_.size(); ++i) {
+      worst = std::max(worst, 1 - cpu_[i] / (wall_[i] * threads_));
+    }
+    return worst;
+  }
 
   bool has(const std::string& name) const { return find(name) != field_.size(); }
 
@@ -85,9 +97,9 @@ class Rounds {
  private:
   using Clock = std::chrono::steady_clock;
 
-  static double cpu_seconds() {  // of this thread
+  static double cpu_seconds() {  // of all our threads
     timespec t{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
   }
   static double since(Clock::time_point start) {
@@ -100,8 +112,8 @@ class Rounds {
     const auto start = Clock::now();
     field_[i].run();
     const double seconds = since(start);
-    wall_ += seconds;
-    cpu_ += cpu_seconds() - cpu;
+    wall_[i] += seconds;
+    cpu_[i] += cpu_seconds() - cpu;
     if (field_[i].pause > 0)
       std::this_thread::sleep_for(std::chrono::duration<double>(field_[i].pause));
     return seconds;
@@ -119,8 +131,9 @@ class Rounds {
 
   std::vector<Contestant> field_;
   std::vector<std::vector<double>> seconds_;  // [contestant][round]
+  std::vector<double> wall_, cpu_;            // [contestant], seconds of all calls
+  double threads_;
   std::size_t rounds_ = 0;
-  double wall_ = 0, cpu_ = 0;  // of all timed calls
 };
 
 }  // namespace skim_bench

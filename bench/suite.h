@@ -61,7 +61,8 @@ inline Contestant read_loop(Pool& pool, double bytes) {
 inline Rounds compete(const Case& c, std::vector<Contestant> field) {
   Pool& pool = Machine::pool(c.threads);
   const auto prepare = [&](const Contestant& next) { c.warm ? next.run() : Machine::flush(pool); };
-  return {std::move(field), prepare, settings.patience};
+  Machine::flush(pool);  // once more, for the first time it is asked it makes what it reads
+  return {std::move(field), prepare, settings.patience, c.threads};
 }
 
 /// What every case tells besides its own figures: for orientation, and to see a noisy run.
