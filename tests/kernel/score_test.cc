@@ -191,35 +191,43 @@ TYPED_TEST(RuleOf, CapHoldsInfinityAndLetsNanThrough) {
 
 // ---- the logits of a visible range ----
 
+// With a plain rule and with everything a rule can have.
 TEST(LogitsOf, AreTheSameBitsForEveryRangeGroupAndLayout) {
   constexpr std::size_t kKeys = 150, kHeads = 5;
+  const float slopes[kHeads] = {0.5f, 0.3f, 0.1f, 0.07f, 0.01f};
   const auto p = test::random_problem<BF16>({kKeys, 46, 3, kHeads}, 9);
-  Workspace whole_ws;
-  const Query whole = p.query().resolved(kKeys);
-  const auto expected = logits(whole, p.kv(), whole_ws);
-  ASSERT_EQ(expected.first, 0);
-
-  const auto expect_same = [&](const Query& q, const auto& kv, std::size_t first_head) {
-    Workspace ws;
-    const Query resolved = q.resolved(kKeys);
-    const auto s = logits(resolved, kv, ws);
-    ASSERT_EQ(s.first, resolved.visible.first);
-    for (std::size_t h = 0; h < q.heads(); ++h) {
-      ASSERT_TRUE(test::same_bits(s.of_head(h),
-                                  expected.of_head(first_head + h) + resolved.visible.first,
-                                  static_cast<std::size_t>(resolved.visible.size())));
-    }
-  };
-  for (const Span visible :
-       {Span{0, 150}, Span{1, 150}, Span{15, 16}, Span{16, 33}, Span{149, 150}, Span{3, 100}}) {
+  for (const LogitRule& rule :
+       {LogitRule{}, LogitRule{.scale = 0.3, .soft_cap = 2.5, .alibi_slopes = slopes}}) {
     Query q = p.query();
-    q.visible = visible;
-    expect_same(q, p.kv(), 0);
-    expect_same(q.head(4), p.kv(), 4);
-    const test::Strided strided(p, 5, 1);
-    expect_same(q, strided.kv(), 0);
-    const test::InPages paged(p, 7, test::Adjacency::kAdjacent);
-    expect_same(q, paged.kv(), 0);
+    q.position = 100;  // distances on both sides
+    q.causal = false;
+    q.logit = rule;
+    Workspace whole_ws;
+    const Query whole = q.resolved(kKeys);
+    const auto expected = logits(whole, p.kv(), whole_ws);
+    ASSERT_EQ(expected.first, 0);
+
+    const auto expect_same = [&](const Query& part, const auto& kv, std::size_t first_head) {
+      Workspace ws;
+      const Query resolved = part.resolved(kKeys);
+      const auto s = logits(resolved, kv, ws);
+      ASSERT_EQ(s.first, resolved.visible.first);
+      for (std::size_t h = 0; h < part.heads(); ++h) {
+        ASSERT_TRUE(test::same_bits(s.of_head(h),
+                                    expected.of_head(first_head + h) + resolved.visible.first,
+                                    static_cast<std::size_t>(resolved.visible.size())));
+      }
+    };
+    for (const Span visible :
+         {Span{0, 150}, Span{1, 150}, Span{15, 16}, Span{16, 33}, Span{149, 150}, Span{3, 100}}) {
+      q.visible = visible;
+      expect_same(q, p.kv(), 0);
+      expect_same(q.head(4), p.kv(), 4);
+      const test::Strided strided(p, 5, 1);
+      expect_same(q, strided.kv(), 0);
+      const test::InPages paged(p, 7, test::Adjacency::kAdjacent);
+      expect_same(q, paged.kv(), 0);
+    }
   }
 }
 

@@ -84,9 +84,9 @@ mutant "soft-cap before scale" kernel/score-inl.h attend/logit_rule_test.cc <<'E
       x = hn::Mul(x, scale);
 EOF
 mutant "ALiBi with the wrong sign" kernel/score-inl.h attend/logit_rule_test.cc <<'EOF'
-        row[t] -= slope
+hn::NegMulAdd(slope, hn::Load(tag, distance + t)
 ===
-        row[t] += slope
+hn::MulAdd(slope, hn::Load(tag, distance + t)
 EOF
 mutant "a coefficient of exp rounded" kernel/simd-inl.h kernel/simd_test.cc <<'EOF'
 0.4999937117099762f
@@ -97,9 +97,9 @@ EOF
 # ---- softmax and merge -----------------------------------------------------------------------------------------------
 
 mutant "dropped rescale" kernel/accumulate-inl.h attend/dense_test.cc <<'EOF'
-  sum = sum * rescale + hn::GetLane
+  return rescale;
 ===
-  sum = sum + hn::GetLane
+  return 1;
 EOF
 mutant "tail of a block not padded with -inf" kernel/accumulate-inl.h attend/dense_test.cc <<'EOF'
       for (std::size_t t = b.count; t < kBlock; ++t) s[t] = -kInfinity<Real>;
@@ -120,7 +120,7 @@ mutant "merge without max" kernel/merge-inl.h kernel/merge_test.cc <<'EOF'
 ===
   const Real share = std::exp(small) / std::exp(large);
 EOF
-mutant "split chunks merged from the right" attend/layer-inl.h attend/layer_test.cc <<'EOF'
+mutant "split chunks merged from the right" attend/layer-inl.h known/needs_test.cc <<'EOF'
     merge_partial(total, Partial<Real>::at(memory + i * size, heads, padded), heads, padded);
 ===
     merge_partial(total, Partial<Real>::at(memory + (count - 1 - i) * size, heads, padded), heads, padded);
@@ -239,7 +239,7 @@ mutant "KV heads share their draws" attend/layer-inl.h statistics/streams_slow_t
 ===
     q.stream.head = 0;
 EOF
-mutant "query heads share their draws" core/query.h core/query_test.cc <<'EOF'
+mutant "query heads share their draws" core/query.h statistics/streams_slow_test.cc:Streams.Uniform <<'EOF'
     q.stream.head = static_cast<std::uint32_t>(stream.head * heads() + h);
 ===
     q.stream.head = stream.head;
