@@ -2,11 +2,11 @@
 #include "evaluate.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include <skim/skim.h>
 
+#include "bench/rounds.h"
 #include "reference.h"
 
 namespace compare {
@@ -104,14 +104,21 @@ class Pass {
 
   bool is_possible() const { return is_possible_; }
   std::size_t calls() const { return calls_.size(); }
+  /// Of visible keys and values.
+  double megabytes() const {
+    double bytes = 0;
+    for (const Call& call : calls_) {
+      const auto columns = static_cast<double>(call.kv.key_dim() + call.kv.value_dim());
+      bytes += static_cast<double>(call.query.position + 1) * columns * sizeof(float);
+    }
+    return 1e-6 * bytes;
+  }
 
-  double seconds(skim::Workspace& ws, std::vector<float>& out, std::vector<float>& lse) const {
-    const auto start = std::chrono::steady_clock::now();
+  void run(skim::Workspace& ws, std::vector<float>& out, std::vector<float>& lse) const {
     for (const Call& call : calls_) {
       const skim::StateView state{{out.data(), call.query.heads(), call.kv.value_dim()}, lse.data()};
       skim::attend(call.estimator, call.query, call.kv, state, ws);
     }
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
 
  private:
@@ -184,29 +191,25 @@ std::vector<std::optional<Accuracy>> measure_accuracy(const Problem& problem, st
 std::vector<std::optional<Speed>> measure_speed(const Problem& problem, std::span<const Run> runs,
                                                 const Settings& settings, std::size_t rounds,
                                                 const OnProgress& progress) {
+  std::vector<std::optional<Speed>> speeds(runs.size());
+  if (rounds == 0) return speeds;
   const Pass dense(problem, nullptr, settings);
-  std::vector<Pass> passes;
-  for (const Run& run : runs) passes.emplace_back(problem, &run, settings);
-  std::vector<std::vector<double>> times(runs.size()), ratios(runs.size());
-
   skim::Workspace ws;
   std::vector<float> out(problem.group * problem.heads.at(0).d), lse(problem.group);
-  for (std::size_t round = 0; rounds > 0 && round <= rounds; ++round) {  // round 0 warms up
-    for (std::size_t r = 0; r < runs.size(); ++r) {
-      if (!passes[r].is_possible()) continue;
-      const double dense_time = dense.seconds(ws, out, lse);
-      const double time = passes[r].seconds(ws, out, lse);
-      if (round == 0) continue;
-      times[r].push_back(time);
-      ratios[r].push_back(dense_time / time);
-    }
-    if (progress) progress(round);
-  }
-
-  std::vector<std::optional<Speed>> speeds(runs.size());
+  const auto nothing = [](const skim_bench::Contestant&) {};
   for (std::size_t r = 0; r < runs.size(); ++r) {
-    if (times[r].empty()) continue;
-    speeds[r] = {1e6 * median(times[r]) / static_cast<double>(dense.calls()), median(ratios[r])};
+    const Pass pass(problem, &runs[r], settings);
+    if (pass.is_possible()) {
+      const skim_bench::Rounds timed(
+          {{"this", [&] { pass.run(ws, out, lse); }}, {"dense", [&] { dense.run(ws, out, lse); }}},
+          nothing, {.rounds = rounds});
+      speeds[r] = {.microseconds = 1e6 * timed.seconds("this") / static_cast<double>(pass.calls()),
+                   .vs_dense = timed.ratio("dense", "this"),
+                   .rounds = rounds,
+                   .off_cpu = timed.off_cpu(),
+                   .megabytes = dense.megabytes()};
+    }
+    if (progress) progress(r + 1);
   }
   return speeds;
 }

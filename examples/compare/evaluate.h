@@ -41,6 +41,10 @@ struct Accuracy {
 struct Speed {
   double microseconds = 0;  // per query position and KV head, median over rounds
   double vs_dense = 0;      // dense time / this time, median of the ratios of each round
+  // How well that is known.
+  std::size_t rounds = 0;
+  double off_cpu = 0;    // share of the timed seconds in which others ran: see bench/rounds.h
+  double megabytes = 0;  // of keys and values that dense attention reads in a round
 };
 
 struct Settings {
@@ -58,8 +62,8 @@ std::vector<std::optional<Accuracy>> measure_accuracy(const Problem& problem, st
                                                       const Settings& settings,
                                                       const OnProgress& progress);
 
-/// Times every run against dense attention, both in turn in each round, on one thread. `progress`
-/// counts rounds. 0 rounds: no figures.
+/// Times every run against dense attention, both in turn in each round, as bench/rounds.h says, on one
+/// thread. Caches are as the calls leave them. `progress` counts runs. 0 rounds: no figures.
 std::vector<std::optional<Speed>> measure_speed(const Problem& problem, std::span<const Run> runs,
                                                 const Settings& settings, std::size_t rounds,
                                                 const OnProgress& progress);

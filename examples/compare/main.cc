@@ -74,7 +74,7 @@ void compare_once(const Problem& problem, const std::vector<Method>& methods,
     for (std::size_t r = 0; r < runs.size(); ++r) results.push_back({runs[r], accuracies[r], {}});
   }
   {
-    engine::Progress progress("measuring time, round", arguments.rounds);
+    engine::Progress progress("measuring time, method", arguments.rounds > 0 ? runs.size() : 0);
     const auto speeds = measure_speed(problem, runs, arguments.how, arguments.rounds,
                                       [&](std::size_t done) { progress.at(done); });
     for (std::size_t r = 0; r < runs.size(); ++r) results[r].speed = speeds[r];
@@ -85,12 +85,11 @@ void compare_once(const Problem& problem, const std::vector<Method>& methods,
   for (const double share : shares)
     winners.add({table::plain_number(100 * share) + " %", verdict(results, share)});
   winners.print(stdout);
-  if (arguments.rounds > 0) {
-    std::printf(
-        "\nTime: of a query position and KV head, one thread, target %s, median of %zu rounds. Speed:\n"
-        "dense time over this time, dense and method in turn in every round, median of the ratios.\n",
-        target_name().c_str(), arguments.rounds);
+  std::vector<Speed> speeds;
+  for (const Result& result : results) {
+    if (result.speed) speeds.push_back(*result.speed);
   }
+  print_how_timed(speeds);
   if (!arguments.csv.empty()) write_csv(arguments.csv, problem, results);
   if (!arguments.plot.empty()) plot_results(arguments.plot, problem, results);
 }
@@ -98,7 +97,7 @@ void compare_once(const Problem& problem, const std::vector<Method>& methods,
 void compare_workloads(const std::vector<Method>& methods, const std::vector<double>& shares,
                        const Arguments& arguments) {
   const std::vector<Run> runs = plan(methods, shares);
-  const auto points = run_sweep(arguments.synthetic, runs, arguments.how);
+  const auto points = run_sweep(arguments.synthetic, runs, arguments.how, arguments.rounds);
   const std::string what = "Synthetic workloads: n " + std::to_string(arguments.synthetic.n) + ", d " +
                            std::to_string(arguments.synthetic.d) + ", " +
                            std::to_string(arguments.synthetic.kv_heads) + " independent KV heads";
@@ -187,9 +186,9 @@ int main(int argc, char** argv) {
                     ->check(CLI::Range(1, 64))
                     ->group(kSynthetic)
                     ->capture_default_str();
-  auto* sweep = app.add_flag("--sweep", a.sweep,
-                             "spread 0.5, 1.5, 3 x correlation 0, 0.3, 1: who wins where; no times")
-                    ->group(kSynthetic);
+  auto* sweep =
+      app.add_flag("--sweep", a.sweep, "spread 0.5, 1.5, 3 x correlation 0, 0.3, 1: who wins where")
+          ->group(kSynthetic);
 
   const char* kModel = "Real queries, keys and values";
   auto* model = app.add_option("--model", a.model.model, "GGUF file, Llama architecture")

@@ -2,6 +2,7 @@
 #include "report.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <fstream>
 #include <iomanip>
 #include <stdexcept>
@@ -74,6 +75,19 @@ void print_results(std::span<const Result> results) {
     out.add(row);
   }
   out.print(stdout);
+}
+
+void print_how_timed(std::span<const Speed> speeds) {
+  if (speeds.empty()) return;
+  double off_cpu = 0;
+  for (const Speed& speed : speeds) off_cpu = std::max(off_cpu, speed.off_cpu);
+  std::printf(
+      "\nTime: of a query position and KV head, one thread, target %s. Method and dense in turn, "
+      "median\n"
+      "of %zu rounds; speed is dense time over this time, median of the ratios of each round. Nothing\n"
+      "empties the caches; dense reads %s MB a round. Others ran in at most %s of the timed seconds.\n",
+      target_name().c_str(), speeds[0].rounds, short_number(speeds[0].megabytes).c_str(),
+      percent(off_cpu).c_str());
 }
 
 void write_csv(const std::filesystem::path& path, const Problem& problem,

@@ -22,6 +22,9 @@ struct Result {
 /// A markdown table on stdout.
 void print_results(std::span<const Result> results);
 
+/// Says under a table how its times were taken; nothing when there are none.
+void print_how_timed(std::span<const Speed> speeds);
+
 /// Adds to the file; the head only when it is empty.
 void write_csv(const std::filesystem::path& path, const Problem& problem,
                std::span<const Result> results);

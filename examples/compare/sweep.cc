@@ -20,10 +20,39 @@ std::vector<std::string> head_of(std::vector<std::string> first, std::span<const
   return first;
 }
 
+void print_speeds(std::span<const SweepPoint> points, std::span<const double> shares) {
+  table::Table speeds(head_of({"spread", "method"}, shares));
+  std::vector<Speed> all;
+  for (const SweepPoint& point : points) {
+    const Method* last = nullptr;
+    std::vector<std::string> row;
+    for (const Result& result : point.results) {
+      if (!result.speed) continue;
+      all.push_back(*result.speed);
+      if (result.run.method != last) {
+        if (last != nullptr) speeds.add(row);
+        last = result.run.method;
+        row = {plain_number(point.spread), "`" + last->spec() + "`"};
+        row.resize(2 + shares.size(), "-");
+      }
+      const auto at = std::find(shares.begin(), shares.end(), result.run.share);
+      if (at != shares.end())
+        row[2 + static_cast<std::size_t>(at - shares.begin())] = short_number(result.speed->vs_dense);
+    }
+    if (last != nullptr) speeds.add(row);
+  }
+  if (all.empty()) return;
+  std::printf(
+      "\nSpeed: dense time over this time, at correlation %s (time does not depend on the values):\n\n",
+      plain_number(kTimedCorrelation).c_str());
+  speeds.print(stdout);
+  print_how_timed(all);
+}
+
 }  // namespace
 
 std::vector<SweepPoint> run_sweep(const SyntheticSettings& settings, std::span<const Run> runs,
-                                  const Settings& how) {
+                                  const Settings& how, std::size_t rounds) {
   std::vector<SweepPoint> points;
   engine::Progress progress("workload", std::size(kSpreads) * std::size(kCorrelations));
   for (const double spread : kSpreads) {
@@ -33,9 +62,11 @@ std::vector<SweepPoint> run_sweep(const SyntheticSettings& settings, std::span<c
       here.workload.corr = correlation;
       Problem problem = make_synthetic_problem(here);
       const auto accuracies = measure_accuracy(problem, runs, how, {});
+      const auto speeds =
+          measure_speed(problem, runs, how, correlation == kTimedCorrelation ? rounds : 0, {});
       SweepPoint point{spread, correlation, {}, {}};
       for (std::size_t r = 0; r < runs.size(); ++r)
-        point.results.push_back({runs[r], accuracies[r], {}});
+        point.results.push_back({runs[r], accuracies[r], speeds[r]});
       problem.heads.clear();
       point.problem = std::move(problem);
       points.push_back(std::move(point));
@@ -87,6 +118,7 @@ void print_sweep(std::span<const SweepPoint> points, std::span<const double> sha
     }
   }
   errors.print(stdout);
+  print_speeds(points, shares);
 }
 
 void plot_sweep(const std::filesystem::path& path, std::span<const SweepPoint> points,
@@ -102,7 +134,7 @@ void plot_sweep(const std::filesystem::path& path, std::span<const SweepPoint> p
                       .x_title = "positions attended to, share of n",
                       .y_title = "relative l2 error, median",
                       .settings =
-                          "set logscale xy\nset yrange [0.0003:3]\nset xrange [0.013:0.6]\n"
+                          "set logscale xy\nset yrange [0.00001:3]\nset xrange [0.013:0.6]\n"
                           // Labels are formats, so a percent sign is written twice.
                           "set xtics ('2 %%' 0.02, '5 %%' 0.05, '10 %%' 0.1, '20 %%' 0.2, '50 %%' 0.5)",
                       .lines = {}};

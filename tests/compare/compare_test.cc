@@ -15,6 +15,7 @@
 #include "compare/model_problem.h"
 #include "compare/reference.h"
 #include "compare/report.h"
+#include "compare/sweep.h"
 #include "compare/synthetic_problem.h"
 #include "compare/table.h"
 #include "examples/tiny_model.h"
@@ -194,11 +195,50 @@ TEST_F(Evaluate, TimesEveryRun) {
   const Problem problem = make_synthetic_problem(settings(1));
   const std::vector<Method> methods{Method("topk(B)")};
   const auto runs = plan(methods, {0.1, 0.5});
-  std::size_t rounds = 0;
-  const auto speeds = measure_speed(problem, runs, {}, 2, [&](std::size_t round) { rounds = round; });
+  std::size_t timed = 0;
+  const auto speeds = measure_speed(problem, runs, {}, 2, [&](std::size_t done) { timed = done; });
   ASSERT_EQ(speeds.size(), 2u);
-  for (const auto& speed : speeds) EXPECT_GT(speed.value().vs_dense, 0);
-  EXPECT_EQ(rounds, 2u);
+  for (const auto& speed : speeds) {
+    EXPECT_GT(speed.value().microseconds, 0);
+    EXPECT_GT(speed.value().vs_dense, 0);
+    EXPECT_EQ(speed.value().rounds, 2u);
+    EXPECT_NEAR(speed.value().megabytes, 3 * 400 * (16 + 16) * 4e-6, 1e-9);
+  }
+  EXPECT_EQ(timed, 2u);
+}
+
+// Which way round the ratio is: what reads one key of 30000 is many times as fast as what reads all, and in
+// microseconds it is that much less than dense itself.
+TEST_F(Evaluate, SpeedIsDenseTimeOverTheMethodsOwn) {
+  SyntheticSettings s = settings(1);
+  s.n = 30000;
+  s.kv_heads = 1;
+  const Problem problem = make_synthetic_problem(s);
+  const std::vector<Method> methods{Method("sinks(1)"), Method("dense")};
+  const auto speeds = measure_speed(problem, plan(methods, {0.1}), {}, 5, {});
+  EXPECT_GT(speeds[0].value().vs_dense, 10);
+  EXPECT_GT(speeds[1].value().microseconds, 10 * speeds[0].value().microseconds);
+}
+
+TEST_F(Evaluate, WithoutRoundsNothingIsTimed) {
+  const Problem problem = make_synthetic_problem(settings(1));
+  const std::vector<Method> methods{Method("topk(B)")};
+  const auto speeds = measure_speed(problem, plan(methods, {0.1}), {}, 0, {});
+  ASSERT_EQ(speeds.size(), 1u);
+  EXPECT_FALSE(speeds[0]);
+}
+
+TEST_F(Evaluate, SweepIsTimedAtOneCorrelation) {
+  const std::vector<Method> methods{Method("topk(B)"), Method("uniform(B)")};
+  const auto points = run_sweep(settings(1), plan(methods, {0.1, 0.5}), {.seeds = 1}, 1);
+  ASSERT_EQ(points.size(), std::size(kSpreads) * std::size(kCorrelations));
+  for (const SweepPoint& point : points) {
+    ASSERT_EQ(point.results.size(), 4u);
+    for (const Result& result : point.results) {
+      EXPECT_TRUE(result.accuracy);
+      EXPECT_EQ(result.speed.has_value(), point.correlation == kTimedCorrelation);
+    }
+  }
 }
 
 class Files : public testing::Test {

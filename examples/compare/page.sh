@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Writes the tables and figures of this folder's README.md anew, between its markers:
+#   bash examples/compare/page.sh MODEL.gguf TEXT [path of the built program]
+# Times are part of it, so the machine should have nothing else to do. ROUNDS=0: errors only, without columns of time.
+set -euo pipefail
+model=$1 text=$2 program=${3:-build/release/examples/compare}
+here=$(dirname "$0")
+page=$here/README.md
+rounds=${ROUNDS:-9}
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# tables: what the program prints from its first table or the words before it on, without where the files are.
+tables() { awk '/^(\||The best method)/ { on = 1 } /^wrote / { next } on'; }
+
+# put <name>: stdin goes between <!-- begin name --> and <!-- end name -->, each of which must be there once.
+put() {
+  cat > "$work/block"
+  for marker in "<!-- begin $1 -->" "<!-- end $1 -->"; do
+    if [ "$(grep -cxF -- "$marker" "$page")" != 1 ]; then
+      echo "$page: not one line '$marker'" >&2
+      exit 1
+    fi
+  done
+  awk -v begin="<!-- begin $1 -->" -v end="<!-- end $1 -->" -v block="$work/block" '
+    $0 == end { print ""; skip = 0 }
+    !skip { print }
+    $0 == begin { skip = 1; print ""; while ((getline line < block) > 0) text = text line "\n"; sub(/\n+$/, "\n", text); printf "%s", text }
+  ' "$page" > "$work/page"
+  cat "$work/page" > "$page"
+}
+
+echo "synthetic heads, nine workloads"
+"$program" --sweep --rounds "$rounds" --plot "$here/sweep.svg" | tables | put sweep
+echo "synthetic heads, one workload"
+"$program" --workload spread=1.5,corr=0.3 --rounds "$rounds" --plot "$here/synthetic.svg" | tables | put synthetic
+echo "real heads"
+"$program" --model "$model" --text "$text" --rounds "$rounds" --plot "$here/real_heads.svg" | tables | put real
+echo "wrote $page and the figures beside it"
