@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
@@ -16,6 +18,16 @@ namespace {
 using table::short_number;
 
 std::string percent(double share) { return short_number(100 * share) + " %"; }
+
+/// ", the last-level cache holds N MB"; nothing where the system does not say.
+std::string last_level_cache() {
+#ifdef _SC_LEVEL3_CACHE_SIZE
+  const long bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
+  if (bytes > 0)
+    return ", the last-level cache holds " + short_number(1e-6 * static_cast<double>(bytes)) + " MB";
+#endif
+  return "";
+}
 
 /// Results of one method, in the order of its shares.
 std::vector<std::vector<const Result*>> by_method(std::span<const Result> results) {
@@ -85,9 +97,10 @@ void print_how_timed(std::span<const Speed> speeds) {
       "\nTime: of a query position and KV head, one thread, target %s. Method and dense in turn, "
       "median\n"
       "of %zu rounds; speed is dense time over this time, median of the ratios of each round. Nothing\n"
-      "empties the caches; dense reads %s MB a round. Others ran in at most %s of the timed seconds.\n",
+      "empties the caches: dense reads %s MB a round%s. Others ran in at most\n%s of the timed "
+      "seconds.\n",
       target_name().c_str(), speeds[0].rounds, short_number(speeds[0].megabytes).c_str(),
-      percent(off_cpu).c_str());
+      last_level_cache().c_str(), percent(off_cpu).c_str());
 }
 
 void write_csv(const std::filesystem::path& path, const Problem& problem,

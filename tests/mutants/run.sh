@@ -68,6 +68,21 @@ mutant "16-bit storage rounds ties up" core/storage.h core/storage_test.cc <<'EO
   const std::uint32_t half = (1u << (shift - 1));
 EOF
 
+mutant "row offsets in 32 bits" core/rows.h attend/far_offsets_test.cc <<'EOF'
+data + static_cast<std::ptrdiff_t>(r) * stride;
+===
+data + static_cast<int>(r) * static_cast<int>(stride);
+EOF
+mutant "scratch is new on every call" core/workspace.h "laws/f32_laws_test.cc:*Law7*" <<'EOF'
+    memory.clear();  // growing copies what a buffer holds, and nobody wants it
+===
+    memory = Buffer<std::byte>();
+EOF
+mutant "an error in a thread is lost" attend/layer-inl.h core/executor_test.cc <<'EOF'
+  if (shared.error) std::rethrow_exception(shared.error);
+===
+EOF
+
 # ---- logits --------------------------------------------------------------------------------------------------------
 
 mutant "scale applied twice" kernel/score-inl.h attend/dense_test.cc <<'EOF'
@@ -87,6 +102,11 @@ mutant "ALiBi with the wrong sign" kernel/score-inl.h attend/logit_rule_test.cc 
 hn::NegMulAdd(slope, hn::Load(tag, distance + t)
 ===
 hn::MulAdd(slope, hn::Load(tag, distance + t)
+EOF
+mutant "ALiBi counts from one" kernel/score-inl.h attend/logit_rule_test.cc <<'EOF'
+static_cast<Real>(std::abs(q.position - positions[t]));
+===
+static_cast<Real>(std::abs(q.position - positions[t]) + 1);
 EOF
 mutant "a coefficient of exp rounded" kernel/simd-inl.h kernel/simd_test.cc <<'EOF'
 0.4999937117099762f
@@ -125,6 +145,20 @@ mutant "split chunks merged from the right" attend/layer-inl.h known/needs_test.
 ===
     merge_partial(total, Partial<Real>::at(memory + (count - 1 - i) * size, heads, padded), heads, padded);
 EOF
+mutant "the empty state merged by arithmetic" kernel/merge-inl.h known/needs_test.cc <<'EOF'
+  if (other_lse == kEmpty) return;
+===
+EOF
+mutant "blocks begin where a span begins" kernel/accumulate-inl.h laws/canonical_bits_test.cc <<'EOF'
+    const Position last = std::min(boundary, span_.last);
+===
+    const Position last = std::min(at_ + 0 * boundary + static_cast<Position>(kBlock), span_.last);
+EOF
+mutant "several infinite logits have a limit" kernel/accumulate-inl.h attend/bad_data_test.cc <<'EOF'
+    if (p.max[h] == kInfinity<Real> && sum != 1) sum
+===
+    if (p.max[h] == kInfinity<Real> && sum == 0) sum
+EOF
 mutant "sink logit forgets to shrink the output" kernel/merge-inl.h attend/sink_logit_test.cc <<'EOF'
 out[c] *= share / total;
 ===
@@ -157,6 +191,13 @@ mutant "NaN logits compare as they are" kernel/pool-inl.h kernel/pool_test.cc <<
   return hn::IfThenElse(hn::Eq(x, x), x, hn::Set(Tag<Real>(), -kInfinity<Real>));
 ===
   return x;
+EOF
+mutant "a group's top-k hears its first head only" kernel/pool-inl.h kernel/pool_test.cc <<'EOF'
+    for (std::size_t h = 1; h < heads; ++h) {
+      top = hn::Max(
+===
+    for (std::size_t h = 1; h < std::min<std::size_t>(heads, 1); ++h) {
+      top = hn::Max(
 EOF
 mutant "window off by one" estimator/spans-inl.h known/needs_test.cc <<'EOF'
 std::min(e.width, q.visible.last)
@@ -229,6 +270,11 @@ std::log(total / (count * static_cast<double>(p[i])));
 ===
 std::log(total / (count * static_cast<double>(p[i]) + 1e-4));
 EOF
+mutant "a group samples by its first head" kernel/pool-inl.h laws/priority_exact_test.cc <<'EOF'
+    for (std::size_t h = 0; h < heads; ++h) sum = hn::Add(
+===
+    for (std::size_t h = 0; h < 1; ++h) sum = hn::Add(
+EOF
 mutant "uniform numbers keyed by rank" estimator/proportional-inl.h estimator/poisson_test.cc <<'EOF'
     fill_uniforms(draws, gap.first, static_cast<std::size_t>(gap.size()), out);
 ===
@@ -243,6 +289,21 @@ mutant "query heads share their draws" core/query.h statistics/streams_slow_test
     q.stream.head = static_cast<std::uint32_t>(stream.head * heads() + h);
 ===
     q.stream.head = stream.head;
+EOF
+mutant "layers share their draws" core/random.h statistics/streams_slow_test.cc:Streams.Uniform <<'EOF'
+{stream.layer, stream.head,
+===
+{0, stream.head,
+EOF
+mutant "sequences share their draws" attend/layer-inl.h statistics/streams_slow_test.cc:Streams.Uniform <<'EOF'
+query_.sequence_ids.empty() ? sequence : query_.sequence_ids[sequence];
+===
+0;
+EOF
+mutant "rows share their draws" core/random.h statistics/streams_slow_test.cc:Streams.Uniform <<'EOF'
+    key_ = fold(Philox::block(of_head, {low(at), high(at), 0, 0}));
+===
+    key_ = fold(Philox::block(of_head, {low(at) * 0, high(at), 0, 0}));
 EOF
 mutant "draws count in 32 bits" core/random.h core/random_test.cc <<'EOF'
     return Philox::block(key_, {low(i / 4), high(i / 4), 0, 0})[i % 4];
