@@ -322,7 +322,8 @@ TEST(BadInputs, PageTablesAndLists) {
 }
 
 // weights <= 0, NaN -> invalid_argument. A list holds ln w: 0 is -inf, and below 0 there is none. Parameters of
-// estimators out of range as well.
+// estimators out of range as well. A list does not know probabilities, so pi > 1 is w < 1, and that is right: a key
+// drawn once by B independent draws has 1 / (B pi), which may be small.
 TEST(BadInputs, Weights) {
   const auto p = random_problem<float>({40, 8, 4, 1}, 14);
   for (const double weight : {0.0, -1.0, static_cast<double>(NAN), static_cast<double>(kInfF)}) {
@@ -330,6 +331,12 @@ TEST(BadInputs, Weights) {
     selection.add(3, std::log(weight));
     EXPECT_THROW(attend(selection, p.query(), p.kv()), std::invalid_argument) << weight;
   }
+  Selection full, half;
+  full.add(3);
+  half.add(3, std::log(0.5));
+  const State one = attend(full, p.query(), p.kv()), less = attend(half, p.query(), p.kv());
+  EXPECT_TRUE(same_bits(less.out(), one.out(), 4));
+  EXPECT_NEAR(less.lse(), one.lse() - std::log(2.0f), 1e-6);
   EXPECT_THROW(attend(TopP{1.5}, p.query(), p.kv()), std::invalid_argument);
   EXPECT_THROW(attend(TopP{static_cast<double>(NAN)}, p.query(), p.kv()), std::invalid_argument);
   EXPECT_THROW(attend(TopK{-1}, p.query(), p.kv()), std::invalid_argument);

@@ -73,7 +73,7 @@ data + static_cast<std::ptrdiff_t>(r) * stride;
 ===
 data + static_cast<int>(r) * static_cast<int>(stride);
 EOF
-mutant "scratch is new on every call" core/workspace.h "laws/f32_laws_test.cc:*Law7*" <<'EOF'
+mutant "scratch is new on every call" core/workspace.h core/workspace_test.cc <<'EOF'
     memory.clear();  // growing copies what a buffer holds, and nobody wants it
 ===
     memory = Buffer<std::byte>();
