@@ -16,20 +16,27 @@ trap 'rm -rf "$work"' EXIT
 # tables: what the program prints from its first table or the words before it on, without where the files are.
 tables() { awk '/^(\||The best method)/ { on = 1 } /^wrote / { next } on'; }
 
-# put <name>: stdin goes between <!-- begin name --> and <!-- end name -->, each of which must be there once.
-put() {
-  cat > "$work/block"
-  for marker in "<!-- begin $1 -->" "<!-- end $1 -->"; do
+for name in sweep synthetic real; do  # before the long work
+  for marker in "<!-- begin $name -->" "<!-- end $name -->"; do
     if [ "$(grep -cxF -- "$marker" "$page")" != 1 ]; then
       echo "$page: not one line '$marker'" >&2
       exit 1
     fi
   done
+done
+
+# put <name>: stdin goes between <!-- begin name --> and <!-- end name -->.
+put() {
+  cat > "$work/block"
   awk -v begin="<!-- begin $1 -->" -v end="<!-- end $1 -->" -v block="$work/block" '
     $0 == end { print ""; skip = 0 }
     !skip { print }
-    $0 == begin { skip = 1; print ""; while ((getline line < block) > 0) text = text line "\n"; sub(/\n+$/, "\n", text); printf "%s", text }
-  ' "$page" > "$work/page"
+    $0 == begin {
+      skip = 1
+      while ((getline line < block) > 0) text = text line "\n"
+      sub(/\n+$/, "", text)
+      print "\n" text
+    }' "$page" > "$work/page"
   cat "$work/page" > "$page"
 }
 

@@ -4,7 +4,7 @@
 # Would the tests notice? Makes one mistake at a time in a copy of include/, compiles the test that should notice
 # against it and wants that test to fail. By hand, once per release:
 #
-#   bash tests/mutants/run.sh            all of them, a markdown table at the end
+#   bash tests/mutants/run.sh            all of them; when all are killed, the table in README.md is written anew
 #   bash tests/mutants/run.sh merge tau  those with one of these words in their name
 #
 # A mistake must fit exactly one place, or it is an error: when the code has moved, move the mistake. CXX chooses the
@@ -394,18 +394,28 @@ echo "${#chosen[@]} mutants"
 in_parallel try_mutant "${chosen[@]}"
 
 echo
-echo "| mutant | file | killed by |"
-echo "|---|---|---|"
 wrong=0
-for i in "${chosen[@]}"; do
-  if [ -e "$work/$i/killer" ]; then
-    result=$(cat "$work/$i/killer")
-  else
-    result="**$(cat "$work/$i/wrong")**"
-    wrong=$((wrong + 1))
-  fi
-  echo "| ${names[$i]} | ${files[$i]} | $result |"
-done
+{
+  echo "| mutant | file | killed by |"
+  echo "|---|---|---|"
+  for i in "${chosen[@]}"; do
+    if [ -e "$work/$i/killer" ]; then
+      result=$(cat "$work/$i/killer")
+    else
+      result="**$(cat "$work/$i/wrong")**"
+      wrong=$((wrong + 1))
+    fi
+    echo "| ${names[$i]} | ${files[$i]} | $result |"
+  done
+} > "$work/table"
+cat "$work/table"
 echo
 echo "$((${#chosen[@]} - wrong)) of ${#chosen[@]} killed, in $SECONDS s"
-[ "$wrong" = 0 ]
+[ "$wrong" = 0 ] || exit 1
+
+if [ $# = 0 ]; then
+  readme=tests/mutants/README.md
+  { sed '/^<!-- the table/q' "$readme" && echo && cat "$work/table"; } > "$work/readme"
+  cat "$work/readme" > "$readme"
+  echo "wrote $readme"
+fi

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Does examples/compare/page.sh put tables between the markers of the page and touch nothing else?
+set -euo pipefail
+source_dir=$(cd "$(dirname "$0")/../.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cp "$source_dir"/examples/compare/{page.sh,README.md} "$work"
+
+# Stands for the program: says what it was asked in a table, with words before and a file name after it.
+cat > "$work/program" <<'PROGRAM'
+#!/bin/sh
+printf 'words before\n\n| asked |\n|---|\n| %s |\n\nTime: of one thread\n\nwrote somewhere\n' "$*"
+PROGRAM
+chmod +x "$work/program"
+
+outside() { awk '/^<!-- begin/ { print; skip = 1 } /^<!-- end/ { skip = 0 } !skip' "$1"; }
+
+for round in 1 2; do  # the second time on its own work
+  ROUNDS=7 bash "$work/page.sh" MODEL TEXT "$work/program" > /dev/null
+  diff <(outside "$source_dir/examples/compare/README.md") <(outside "$work/README.md")
+  [ "$(grep -c '^| asked |$' "$work/README.md")" = 3 ]
+  [ "$(grep -c '^Time: of one thread$' "$work/README.md")" = 3 ]
+  for what in '--sweep --rounds 7' '--workload spread=1.5,corr=0.3 --rounds 7' '--model MODEL --text TEXT --rounds 7'; do
+    [ "$(grep -cF -- "| $what " "$work/README.md")" = 1 ]
+  done
+  if grep -q 'words before\|^wrote somewhere' "$work/README.md"; then exit 1; fi
+  if [ $round = 1 ]; then cp "$work/README.md" "$work/first"; fi
+done
+diff "$work/first" "$work/README.md"
+
+# A page without a marker is an error, and stays as it is.
+grep -vxF '<!-- end real -->' "$work/first" > "$work/README.md"
+if bash "$work/page.sh" MODEL TEXT "$work/program" > /dev/null 2> "$work/error"; then exit 1; fi
+grep -qF 'end real' "$work/error"
+diff <(grep -vxF '<!-- end real -->' "$work/first") "$work/README.md"
