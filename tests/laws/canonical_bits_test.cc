@@ -122,6 +122,26 @@ TYPED_TEST(CanonicalBits, WhenAttendingToASelection) {
   });
 }
 
+// Sums go by blocks of 16 positions, whatever spans they come in: cut between two blocks, a span gives the same bits.
+TYPED_TEST(CanonicalBits, OfSumsOverASpanHoweverItIsCut) {
+  this->for_each_problem([](const auto& p, const LogitRule& rule, const std::vector<float>&) {
+    const auto n = static_cast<Position>(kN);
+    const Query q = rows_of(p, 0, kHeads, rule);
+    for (const Position first : {0, 1, 5, 15, 17}) {
+      Selection whole, cut;
+      whole.add(skim::Span{first, n});
+      for (Position at = first; at < n;) {
+        const Position next = std::min(n, (at / 32 + 1) * 32);
+        cut.add(skim::Span{at, next});
+        at = next;
+      }
+      const State of_whole = attend(whole, q, p.kv()), of_cut = attend(cut, q, p.kv());
+      EXPECT_TRUE(same_bits(of_cut.out(), of_whole.out(), kHeads * p.shape.d_v)) << "from " << first;
+      for (std::size_t h = 0; h < kHeads; ++h) EXPECT_EQ(of_cut.lse(h), of_whole.lse(h)) << "from " << first;
+    }
+  });
+}
+
 // A key is a key: copies of it have one logit, wherever they lie in a block.
 TYPED_TEST(CanonicalBits, OfEqualKeys) {
   for (const std::size_t d : kDims) {

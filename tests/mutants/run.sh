@@ -147,6 +147,12 @@ mutant "split chunks merged from the right" attend/layer-inl.h known/needs_test.
 EOF
 mutant "the empty state merged by arithmetic" kernel/merge-inl.h known/needs_test.cc <<'EOF'
   if (other_lse == kEmpty) return;
+  if (lse == kEmpty) {
+===
+  if (false) {
+EOF
+mutant "merging nothing turns -0 into +0" kernel/merge-inl.h laws/merge_test.cc <<'EOF'
+  if (other_lse == kEmpty) return;
 ===
 EOF
 mutant "blocks begin where a span begins" kernel/accumulate-inl.h laws/canonical_bits_test.cc <<'EOF'
