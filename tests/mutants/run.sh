@@ -6,6 +6,7 @@
 #
 #   bash tests/mutants/run.sh            all of them; when all are killed, the table in README.md is written anew
 #   bash tests/mutants/run.sh merge tau  those with one of these words in their name
+#   bash tests/mutants/run.sh --fit      only whether each has its place; a ctest entry, so that the list stays true
 #
 # A mistake must fit exactly one place, or it is an error: when the code has moved, move the mistake. CXX chooses the
 # compiler, JOBS how many run at once.
@@ -344,6 +345,14 @@ check_test() {
   rm -f "$dir/test"
 }
 
+# places <mutant>: how often what it changes is there.
+places() {
+  local text rest old=${olds[$1]}
+  text=$(cat "include/skim/${files[$1]}")
+  rest=${text//"$old"/}
+  echo $(((${#text} - ${#rest}) / ${#old}))
+}
+
 # Leaves the killer in $work/<i>/killer, or the reason why there is none in $work/<i>/wrong.
 try_mutant() {
   local i=$1 dir=$work/$1 header text rest old=${olds[$1]} test=${tests[$1]}
@@ -351,9 +360,8 @@ try_mutant() {
   cp -r include "$dir/include"
   header=$dir/include/skim/${files[$i]}
   text=$(cat "$header")
-  rest=${text//"$old"/}
-  if ((${#text} - ${#rest} != ${#old})); then
-    echo "fits $(((${#text} - ${#rest}) / ${#old})) places, not one" > "$dir/wrong"
+  if [ "$(places "$i")" != 1 ]; then
+    echo "fits $(places "$i") places, not one" > "$dir/wrong"
   else
     printf '%s%s%s\n' "${text%%"$old"*}" "${news[$i]}" "${text#*"$old"}" > "$header"
     if ! build "$dir/include" "$test" "$dir/test" "$dir/log"; then
@@ -380,6 +388,19 @@ in_parallel() {
   done
   wait
 }
+
+if [ "${1:-}" = --fit ]; then
+  wrong=0
+  for i in "${!names[@]}"; do
+    count=$(places "$i")
+    if [ "$count" != 1 ] || [ ! -e "tests/${tests[$i]%%:*}" ]; then
+      echo "${names[$i]}: fits $count places in ${files[$i]}, not one, or there is no tests/${tests[$i]%%:*}"
+      wrong=$((wrong + 1))
+    fi
+  done
+  echo "$((${#names[@]} - wrong)) of ${#names[@]} fit"
+  exit $((wrong > 0))
+fi
 
 chosen=()
 for i in "${!names[@]}"; do
