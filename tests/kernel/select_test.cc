@@ -128,17 +128,47 @@ TYPED_TEST(LargestOf, GuessedThresholdKeepsLittleMoreThanK) {
   constexpr std::size_t kCount = 50000;
   std::vector<TypeParam> x(kCount), sample(kCount), values(kCount);
   std::vector<std::size_t> ranks(kCount);
-  int too_few = 0;
+  int too_few = 0, too_many = 0;
   for (int trial = 0; trial < 40; ++trial) {
     for (auto& value : x) value = static_cast<TypeParam>(normal(random));
     for (const std::size_t k : {100u, 1000u, 5000u}) {
-      const TypeParam threshold = guess_threshold(x.data(), kCount, k, sample.data());
-      const std::size_t kept = keep_at_least(x.data(), kCount, threshold, ranks.data(), values.data());
+      const auto bracket = guess_bracket<2048>(x.data(), kCount, k, sample.data());
+      const std::size_t kept =
+          keep_at_least(x.data(), kCount, bracket.low, ranks.data(), values.data());
       too_few += kept < k ? 1 : 0;
       EXPECT_LT(kept, 2 * k + 500) << k;
+      too_many +=
+          keep_at_least(x.data(), kCount, bracket.high, ranks.data(), values.data()) > k ? 1 : 0;
     }
   }
   EXPECT_LE(too_few, 2);
+  EXPECT_LE(too_many, 2);
+}
+
+TYPED_TEST(LargestOf, KthLargestIsThatOfASort) {
+  std::mt19937 random(9);
+  std::normal_distribution<double> normal;
+  for (const std::size_t n : {1u, 5u, 2047u, 2048u, 2049u, 20000u}) {
+    for (const int kind :
+         {0, 1, 2, 3}) {  // all different; few values; sorted; all the same but for a spike
+      std::vector<TypeParam> x(n), scratch(n);
+      for (std::size_t i = 0; i < n; ++i) {
+        const double value = normal(random);
+        x[i] = static_cast<TypeParam>(kind == 0    ? value
+                                      : kind == 1  ? std::floor(2 * value)
+                                      : kind == 2  ? 0.5 * static_cast<double>(i)
+                                      : i == n / 2 ? 1.0
+                                                   : 0.0);
+      }
+      if (n > 10) x[3] = -kInfinity<TypeParam>, x[7] = kInfinity<TypeParam>;
+      std::vector<TypeParam> sorted = x;
+      std::sort(sorted.begin(), sorted.end(), std::greater<>());
+      for (const std::size_t k : {std::size_t{1}, n / 20 + 1, n / 2 + 1, n - n / 50, n}) {
+        EXPECT_EQ(kth_largest(x.data(), n, k, scratch.data()), sorted[k - 1])
+            << n << " " << kind << " " << k;
+      }
+    }
+  }
 }
 
 TYPED_TEST(LargestOf, KeepAtLeastKeepsRanksInOrder) {

@@ -41,10 +41,17 @@ struct Ascending {
   }
 };
 
-/// A value that about k of the n values reach, more often than not a few too many: read off a sample.
+/// Two values between which the k-th largest of the n probably lies, read off a sample: low is reached by a few more
+/// than k of them, high by a few less (+infinity when a sample cannot tell).
 template <class Real>
-Real guess_threshold(const Real* x, std::size_t n, std::size_t k, Real* sample) {
-  constexpr std::size_t kSample = 2048;
+struct Bracket {
+  Real low = -kInfinity<Real>;
+  Real high = kInfinity<Real>;
+};
+
+/// `sample`: scratch for kSample values.
+template <std::size_t kSample, class Real>
+Bracket<Real> guess_bracket(const Real* x, std::size_t n, std::size_t k, Real* sample) {
   const std::size_t stride = n / kSample;
   for (std::size_t i = 0; i < kSample; ++i) {
     const std::size_t jitter = (i * 0x9E3779B97F4A7C15u >> 32) % stride;  // periodic data would fool a comb
@@ -52,11 +59,20 @@ Real guess_threshold(const Real* x, std::size_t n, std::size_t k, Real* sample) 
   }
   const double share = static_cast<double>(k) / static_cast<double>(n);
   const double expected = share * kSample;
-  const double rank = expected + 4 * std::sqrt(expected * (1 - share)) + 1;
-  if (rank >= static_cast<double>(kSample)) return -kInfinity<Real>;
-  Real* at = sample + static_cast<std::size_t>(rank);
-  std::nth_element(sample, at, sample + kSample, Descending{});
-  return *at;
+  const double slack = 4 * std::sqrt(expected * (1 - share)) + 1;
+  Bracket<Real> bracket;
+  Real* end = sample + kSample;
+  if (expected + slack < static_cast<double>(kSample)) {
+    end = sample + static_cast<std::size_t>(expected + slack);
+    std::nth_element(sample, end, sample + kSample, Descending{});
+    bracket.low = *end;
+  }
+  if (expected - slack >= 1) {
+    Real* at = sample + static_cast<std::size_t>(expected - slack);
+    std::nth_element(sample, at, end, Descending{});
+    bracket.high = *at;
+  }
+  return bracket;
 }
 
 /// Appends the ranks and values with x >= threshold; returns how many. Both arrays hold n.
@@ -65,6 +81,8 @@ std::size_t keep_at_least(const Real* HWY_RESTRICT x, std::size_t n, Real thresh
                           Real* HWY_RESTRICT values) {
   const Tag<Real> tag;
   constexpr std::size_t kN = kLanes<Real>;
+  constexpr std::size_t kBytes = (kN + 7) / 8;  // of a mask's bits
+  static_assert(4 * kBytes <= 8);
   const auto limit = hn::Set(tag, threshold);
   std::size_t kept = 0;
   std::size_t i = 0;
@@ -74,17 +92,19 @@ std::size_t keep_at_least(const Real* HWY_RESTRICT x, std::size_t n, Real thresh
     const auto m2 = hn::Ge(hn::LoadU(tag, x + i + 2 * kN), limit);
     const auto m3 = hn::Ge(hn::LoadU(tag, x + i + 3 * kN), limit);
     if (hn::AllFalse(tag, hn::Or(hn::Or(m0, m1), hn::Or(m2, m3)))) continue;
-    const decltype(m0) masks[4] = {m0, m1, m2, m3};
-    HWY_UNROLL(4) for (std::size_t j = 0; j < 4; ++j) {
-      alignas(8) std::uint8_t bytes[8] = {};
-      hn::StoreMaskBits(tag, masks[j], bytes);
-      std::uint64_t bits;
-      std::memcpy(&bits, bytes, sizeof(bits));
-      for (; bits != 0; bits &= bits - 1) {
-        const std::size_t rank = i + j * kN + static_cast<std::size_t>(hwy::Num0BitsBelowLS1Bit_Nonzero64(bits));
-        ranks[kept] = rank;
-        values[kept++] = x[rank];
-      }
+    // All masks into one word: to read each back would wait for each store.
+    alignas(8) std::uint8_t bytes[8 + 8] = {};  // a store may write up to 8 bytes
+    hn::StoreMaskBits(tag, m0, bytes);
+    hn::StoreMaskBits(tag, m1, bytes + kBytes);
+    hn::StoreMaskBits(tag, m2, bytes + 2 * kBytes);
+    hn::StoreMaskBits(tag, m3, bytes + 3 * kBytes);
+    std::uint64_t bits;
+    std::memcpy(&bits, bytes, sizeof(bits));
+    for (; bits != 0; bits &= bits - 1) {
+      const auto bit = static_cast<std::size_t>(hwy::Num0BitsBelowLS1Bit_Nonzero64(bits));
+      const std::size_t rank = i + bit / (8 * kBytes) * kN + bit % (8 * kBytes);
+      ranks[kept] = rank;
+      values[kept++] = x[rank];
     }
   }
   for (; i < n; ++i) {
@@ -95,33 +115,53 @@ std::size_t keep_at_least(const Real* HWY_RESTRICT x, std::size_t n, Real thresh
   return kept;
 }
 
+/// The k-th largest of x[0..n), 0 < k <= n, without NaN. `scratch`: n values.
+template <class Real>
+Real kth_largest(const Real* x, std::size_t n, std::size_t k, Real* HWY_RESTRICT scratch) {
+  constexpr std::size_t kSample = 512;
+  if (n >= 4 * kSample) {
+    const Bracket<Real> bracket = guess_bracket<kSample>(x, n, k, scratch);
+    std::size_t above = 0, within = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      above += x[i] > bracket.high ? 1u : 0u;
+      scratch[within] = x[i];
+      within += x[i] >= bracket.low && x[i] <= bracket.high ? 1u : 0u;
+    }
+    if (above < k && k <= above + within) {
+      std::nth_element(scratch, scratch + (k - above - 1), scratch + within, Descending{});
+      return scratch[k - above - 1];
+    }
+  }
+  std::memcpy(scratch, x, n * sizeof(Real));
+  std::nth_element(scratch, scratch + (k - 1), scratch + n, Descending{});
+  return scratch[k - 1];
+}
+
 /// The k largest of x[0..n), 0 < k <= n, without NaN. A threshold guessed from a sample leaves few
 /// survivors for the exact selection; should it leave fewer than k, the exact selection sees all.
 template <class Real>
 Largest<Real> largest(const Real* x, std::size_t n, std::size_t k, Workspace& ws) {
-  constexpr std::size_t kWorthSampling = 8192;
+  constexpr std::size_t kSample = 2048;
   std::size_t* ranks = ws.get<std::size_t>(Workspace::kRanks, n);
   Real* values = ws.get<Real>(Workspace::kSurvivors, 2 * n);
-  Real* order = values + n;  // the same again, for nth_element to permute
+  Real* scratch = values + n;
   std::size_t kept = 0;
-  if (n >= kWorthSampling) kept = keep_at_least(x, n, guess_threshold(x, n, k, order), ranks, values);
+  if (n >= 4 * kSample) kept = keep_at_least(x, n, guess_bracket<kSample>(x, n, k, scratch).low, ranks, values);
   if (kept < k) kept = keep_at_least(x, n, -kInfinity<Real>, ranks, values);
 
-  std::memcpy(order, values, kept * sizeof(Real));
-  std::nth_element(order, order + (k - 1), order + kept, Descending{});
-  Largest<Real> result{ranks, k, order[k - 1], 0};
+  Largest<Real> result{ranks, 0, kth_largest(values, kept, k, scratch), 0};
   std::size_t greater = 0;
   for (std::size_t i = 0; i < kept; ++i) greater += values[i] > result.least ? 1u : 0u;
   std::size_t ties = k - greater;  // of those equal to the least, the ones with the lowest rank
-  std::size_t out = 0;
   for (std::size_t i = 0; i < kept; ++i) {
-    const bool tie = values[i] == result.least;
-    if (!(values[i] > result.least || (tie && ties > 0))) continue;
-    if (tie) {
+    std::size_t keep = values[i] > result.least ? 1u : 0u;
+    if (values[i] == result.least && ties > 0) {
       --ties;
       result.least_rank = ranks[i];
+      keep = 1;
     }
-    ranks[out++] = ranks[i];
+    ranks[result.count] = ranks[i];
+    result.count += keep;
   }
   return result;
 }
