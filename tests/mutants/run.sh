@@ -156,7 +156,7 @@ mutant "merging nothing turns -0 into +0" kernel/merge-inl.h laws/merge_test.cc 
   if (other_lse == kEmpty) return;
 ===
 EOF
-mutant "blocks begin where a span begins" kernel/accumulate-inl.h laws/canonical_bits_test.cc <<'EOF'
+mutant "blocks begin where a span begins" kernel/chunk-inl.h laws/canonical_bits_test.cc <<'EOF'
     const Position last = std::min(boundary, span_.last);
 ===
     const Position last = std::min(at_ + 0 * boundary + static_cast<Position>(kBlock), span_.last);
@@ -175,24 +175,42 @@ EOF
 # ---- selection -------------------------------------------------------------------------------------------------------
 
 mutant "ties of top-k to the higher position" kernel/select-inl.h kernel/select_test.cc <<'EOF'
-    if (tie) {
       --ties;
       result.least_rank = ranks[i];
+      keep = 1;
     }
-    ranks[out++] = ranks[i];
+    ranks[result.count] = ranks[i];
+    result.count += keep;
   }
 ===
-    if (tie) --ties;
-    ranks[out++] = ranks[i];
+      --ties;
+      keep = 1;
+    }
+    ranks[result.count] = ranks[i];
+    result.count += keep;
   }
-  for (std::size_t i = kept; i-- > 0 && out > 0;) {
-    if (values[i] == result.least) { ranks[out - 1] = result.least_rank = i; break; }
+  for (std::size_t i = kept; i-- > 0;) {
+    if (values[i] == result.least) { ranks[result.count - 1] = result.least_rank = i; break; }
   }
 EOF
 mutant "top-k threshold from a sample without a second look" kernel/select-inl.h kernel/select_test.cc <<'EOF'
   if (kept < k) kept = keep_at_least(x, n, -kInfinity<Real>, ranks, values);
 ===
   if (kept == 0) kept = keep_at_least(x, n, -kInfinity<Real>, ranks, values);
+EOF
+mutant "products decide between near ties" kernel/preselect-inl.h kernel/preselect_test.cc <<'EOF'
+wanted_[r].count, scratch_) - list.slack;
+===
+wanted_[r].count, scratch_);
+EOF
+mutant "a full list is not thinned out" kernel/preselect-inl.h kernel/preselect_test.cc <<'EOF'
+      if (!(scores_[from] >= bound)) continue;
+===
+EOF
+mutant "known logits of another range" kernel/accumulate-inl.h kernel/accumulate_test.cc <<'EOF'
+    const Real* of_head = known.of_head(h) - known.first;
+===
+    const Real* of_head = known.of_head(h);
 EOF
 mutant "NaN logits compare as they are" kernel/pool-inl.h kernel/pool_test.cc <<'EOF'
   return hn::IfThenElse(hn::Eq(x, x), x, hn::Set(Tag<Real>(), -kInfinity<Real>));

@@ -27,7 +27,8 @@ void select_resolved(const E& estimator, const BasicQuery<Real>& q, const Kv& kv
   commit(selection);
 }
 
-/// Attention of a resolved query over `selection`, sink logits included.
+/// Attention of a resolved query over `selection`, sink logits included. Logits that selecting has left in the
+/// workspace are used again.
 template <class Real, class Kv>
 void accumulate(const BasicQuery<Real>& q, const Kv& kv, const Selection& selection,
                 const BasicStateView<Real>& state, Workspace& ws) {
@@ -37,11 +38,13 @@ void accumulate(const BasicQuery<Real>& q, const Kv& kv, const Selection& select
   Real* memory = ws.get<Real>(Workspace::kAccumulator, 2 * size);
   const auto total = Partial<Real>::at(memory, heads, padded);
   const auto part = Partial<Real>::at(memory + size, heads, padded);
-  Real* block_logits = ws.get<Real>(Workspace::kBlockLogits, heads * (kBlock + 1));
+  Real* scratch = ws.get<Real>(Workspace::kBlockLogits, chunk_scratch(heads));
   const LaneQuery<Real> lanes = lane_query<typename Kv::Key>(q, ws);
+  const Logits<Real> known = known_logits(q, ws);
+  const Reading order = known.data == nullptr ? reading<typename Kv::Key>(heads) : kKnownReading;
   total.clear(heads, padded);
   for_each_chunk(selection, [&](const Chunk& chunk) {
-    accumulate_chunk(lanes, kv, selection, chunk, part, block_logits);
+    accumulate_chunk(lanes, known, kv, selection, chunk, order, part, scratch);
     merge_partial(total, part, heads, padded);
   });
   finish<typename Kv::Value>(total, padded, state);
@@ -103,6 +106,7 @@ void attend(const Selection& selection, const BasicQuery<Real>& q, const Kv& kv,
   check_state(state, q, kv);
   const BasicQuery<Real> resolved = q.resolved(kv.size());
   check_selection(selection, resolved.visible);
+  ws.logits = nullptr;  // of another query
   accumulate(resolved, kv, selection, state, ws);
 }
 

@@ -13,8 +13,8 @@
 
 #include "skim/attend/attend-inl.h"
 #include "skim/attend/layer.h"
+#include "skim/attend/many_rows-inl.h"
 #include "skim/attend/options.h"
-#include "skim/kernel/prefill-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
@@ -53,15 +53,13 @@ void run_tasks(const Executor& executor, std::size_t tasks, const Task& task) {
 #endif
 }
 
-/// Some rows of one sequence against one KV head: what one thread takes at a time.
-struct RowRange {
-  std::size_t sequence, begin, end, kv_head;
-};
-
 /// A layer call taken apart: one unit is one row of one sequence against one KV head.
-template <class Real, class Kv>
+template <class RealType, class KvType>
 class Layer {
  public:
+  using Real = RealType;
+  using Kv = KvType;
+
   Layer(const BasicLayerQuery<Real>& query, const LayerKv<Kv>& kv, const BasicLayerState<Real>& state)
       : query_(query), kv_(kv), state_(state) {}
 
@@ -242,10 +240,12 @@ void accumulate_split(const BasicQuery<Real>& q, const Kv& kv, const Selection& 
   for_each_chunk(selection, [&](const Chunk& chunk) { *next++ = chunk; });
   Real* memory = own.get<Real>(Workspace::kAccumulator, (count + 1) * size);
   const LaneQuery<Real> lanes = lane_query<typename Kv::Key>(q, own);
+  const Logits<Real> known = known_logits(q, own);
+  const Reading order = known.data == nullptr ? reading<typename Kv::Key>(heads) : kKnownReading;
   run_tasks(executor, count, [&](std::size_t i, std::size_t worker) {
-    Real* block_logits = workspaces[worker].template get<Real>(Workspace::kBlockLogits, heads * (kBlock + 1));
-    accumulate_chunk(lanes, kv, selection, chunks[i], Partial<Real>::at(memory + i * size, heads, padded),
-                     block_logits);
+    Real* scratch = workspaces[worker].template get<Real>(Workspace::kBlockLogits, chunk_scratch(heads));
+    accumulate_chunk(lanes, known, kv, selection, chunks[i], order,
+                     Partial<Real>::at(memory + i * size, heads, padded), scratch);
   });
   const auto total = Partial<Real>::at(memory + count * size, heads, padded);
   total.clear(heads, padded);
@@ -254,43 +254,6 @@ void accumulate_split(const BasicQuery<Real>& q, const Kv& kv, const Selection& 
   }
   finish<typename Kv::Value>(total, padded, state);
   merge_sinks(q, state);
-}
-
-/// Whether an estimator is plain dense attention, which has a faster kernel for many rows.
-template <class E>
-bool is_dense(const E&) {
-  return std::is_same_v<E, Dense>;
-}
-template <class E>
-bool is_dense(const Stack<E>& e) {
-  return is_dense(std::get<0>(e.stages));
-}
-inline bool is_dense(const StageList& e) {
-  return e.stages.size() == 1 && std::holds_alternative<Dense>(e.stages[0]);
-}
-
-/// Dense attention of a range of rows by matrix products.
-template <class Real, class Kv>
-void prefill(const Layer<Real, Kv>& layer, const RowRange& range, Workspace& ws) {
-  const std::size_t group = layer.group();
-  const std::size_t count = (range.end - range.begin) * group;
-  auto* rows = ws.get<PrefillRow<Real>>(Workspace::kPrefillRows, count);
-  Real* lse = ws.get<Real>(Workspace::kUnwantedLse, count);
-  typename Layer<Real, Kv>::Unit unit{};
-  for (std::size_t r = range.begin, i = 0; r < range.end; ++r) {
-    unit = layer.unit(r * layer.kv_heads() + range.kv_head, lse + (r - range.begin) * group);
-    unit.query = unit.query.resolved(unit.kv->size());
-    const auto& q = unit.query;
-    for (std::size_t h = 0; h < group; ++h, ++i) {
-      rows[i] = {q.rows.row(h), unit.state.out.row(h), &unit.state.lse_of(h), q.visible, q.position,
-                 q.logit.alibi_slopes ? q.logit.alibi_slopes[h] : 0.0f};
-    }
-  }
-  Prefill<Real, Kv>(*unit.kv, unit.query.logit, rows, count, ws).run();
-  for (std::size_t r = range.begin; r < range.end; ++r) {
-    const auto done = layer.unit(r * layer.kv_heads() + range.kv_head, lse + (r - range.begin) * group);
-    merge_sinks(done.query, done.state);
-  }
 }
 
 /// Attention of a whole layer: every query head, row and sequence over the positions `estimator` selects.
@@ -319,11 +282,14 @@ void attend(const E& estimator, const BasicLayerQuery<Real>& query, const LayerK
   }
   if (layer.units() == 0) return;
 
-  if (is_dense(estimator) && layer.has_many_rows()) {
+  const ManyRows how = many_rows_kernel(estimator);
+  if (how != ManyRows::kNone && layer.has_many_rows()) {
     auto* ranges = workspaces[0].template get<RowRange>(Workspace::kRowRanges, layer.units());
     const std::size_t count = layer.cut_rows(ranges);
     run_tasks(options.executor, count, [&](std::size_t i, std::size_t worker) {
-      prefill(layer, ranges[count - 1 - i], workspaces[worker]);  // causal: the last rows take longest
+      const RowRange& range = ranges[count - 1 - i];  // causal: the last rows take longest
+      if (how == ManyRows::kDense) return prefill(layer, range, workspaces[worker]);
+      attend_largest(estimator, layer, range, workspaces[worker], options.check);
     });
     return;
   }

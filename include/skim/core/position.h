@@ -30,6 +30,13 @@ constexpr Span intersect(Span a, Span b) {
   return {std::max(a.first, b.first), std::min(a.last, b.last)};
 }
 
+/// The smallest span that contains both; an empty one counts for nothing.
+constexpr Span hull(Span a, Span b) {
+  if (a.size() == 0) return b;
+  if (b.size() == 0) return a;
+  return {std::min(a.first, b.first), std::max(a.last, b.last)};
+}
+
 /// Every position a KV head can have.
 inline constexpr Span kEverything{0, std::numeric_limits<Position>::max()};
 

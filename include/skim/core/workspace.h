@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "skim/core/buffer.h"
 #include "skim/core/selection.h"
@@ -17,7 +18,7 @@ class Workspace {
   enum Slot {
     kQuery,        // query rows in the order of the storage's lanes
     kLogits,       // [g, visible] transformed logits
-    kBlockLogits,  // [g, block] logits of one block
+    kBlockLogits,  // [g, stretch] logits that are about to become weights
     kProposal,     // pooled log proposal of the residual
     kPriorities,   // log priorities of the residual
     kRanks,        // ranks a selection kernel has found
@@ -30,6 +31,8 @@ class Workspace {
     kPanels,       // panels of a prefill
     kPrefill,      // their rows, and one block of keys and values
     kPrefillRows,  // the rows they are made of
+    kRowNumbers,   // where a row is among these
+    kCandidates,   // positions that a row's largest logits are among
     kUnwantedLse,  // lse for a caller who does not want it
     kUser,         // for a user's own estimator
     kSlots
@@ -54,6 +57,10 @@ class Workspace {
   /// Logits of the current query, [g, visible] with this stride, or null when none are computed yet.
   /// The fused calls forget them between queries.
   const void* logits = nullptr;
+
+  /// Positions, ascending, which hold all that the current query's estimator may select by largest logit, or
+  /// nothing when that is not known. Set and forgotten by who asks an estimator to select.
+  std::span<const Position> candidates{};
 
  private:
   Buffer<std::byte> slots_[kSlots];

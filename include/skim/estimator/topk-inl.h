@@ -22,9 +22,15 @@ struct Select<TopK> {
     const auto left = static_cast<std::size_t>(count_gaps(selection, q.visible));
     if (k == 0 || left == 0) return;
     if (k >= left) return add_gaps(selection, q.visible);
-    const Pooled<Real> x = pool_max(logits(q, kv, ws), q.heads(), selection, q.visible, ws);
-    const Largest<Real> top = largest(x.scores, x.count, k, ws);
-    add_ranks(selection, q.visible, top.ranks, top.count, [](std::size_t) { return 0.0; });
+    const bool shortlisted = !ws.candidates.empty();  // somebody knows where to look
+    const Pooled<Real> x = shortlisted ? pool_max_of(ws.candidates, q, kv, selection, ws)
+                                       : pool_max(logits(q, kv, ws), q.heads(), selection, q.visible, ws);
+    const Largest<Real> top = largest(x.scores, x.count, std::min(k, x.count), ws);
+    if (shortlisted) {
+      for (std::size_t j = 0; j < top.count; ++j) selection.add(x.positions[top.ranks[j]]);
+    } else {
+      add_ranks(selection, q.visible, top.ranks, top.count, [](std::size_t) { return 0.0; });
+    }
   }
 };
 

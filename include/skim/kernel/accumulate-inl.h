@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one kernel: a list of (position, log weight) becomes attention.
 //
-// Keys are taken in blocks of kBlock with an online softmax, blocks are summed into chunks, and chunks
-// are merged from left to right. Where blocks and chunks begin depends on the selection alone (spans: on
-// absolute positions; picks: on their rank), never on threads, pages, batch or n: so neither do the bits.
+// Keys are taken in blocks of kBlock with an online softmax, blocks are summed into chunks (chunk-inl.h), and chunks
+// are merged from left to right.
 #if defined(SKIM_KERNEL_ACCUMULATE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef SKIM_KERNEL_ACCUMULATE_INL_H_
 #undef SKIM_KERNEL_ACCUMULATE_INL_H_
@@ -13,94 +12,14 @@
 
 #include <cmath>
 
-#include "skim/core/selection.h"
 #include "skim/core/state.h"
+#include "skim/kernel/chunk-inl.h"
 #include "skim/kernel/merge-inl.h"
 #include "skim/kernel/score-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
-
-/// Positions (of spans) or picks in a chunk: what one thread accumulates at a time.
-constexpr Position kChunk = 4096;
-
-/// A part of a selection: spans [begin, end) within `range`, or picks [begin, end).
-struct Chunk {
-  bool picks = false;
-  std::size_t begin = 0;
-  std::size_t end = 0;
-  Span range{};  // of absolute positions, for spans
-};
-
-/// Calls visit(Chunk) for each chunk of a selection, in the order in which they are merged. Spans within
-/// one aligned range of positions share a chunk.
-template <class Visit>
-void for_each_chunk(const Selection& selection, const Visit& visit) {
-  const auto& spans = selection.spans();
-  Chunk open{};
-  for (std::size_t s = 0; s < spans.size(); ++s) {
-    for (Position at = spans[s].first / kChunk; at * kChunk < spans[s].last; ++at) {
-      const Span range{at * kChunk, (at + 1) * kChunk};
-      if (open.end != 0 && open.range == range) {
-        open.end = s + 1;
-        continue;
-      }
-      if (open.end != 0) visit(open);
-      open = {false, s, s + 1, range};
-    }
-  }
-  if (open.end != 0) visit(open);
-  const std::size_t picks = selection.picks().size();
-  for (std::size_t p = 0; p < picks; p += kChunk) visit(Chunk{true, p, std::min<std::size_t>(p + kChunk, picks), {}});
-}
-
-/// Hands out a chunk block by block.
-template <class Kv>
-class Blocks {
- public:
-  Blocks(const Kv& kv, const Selection& selection, const Chunk& chunk)
-      : kv_(kv), selection_(selection), chunk_(chunk), index_(chunk.begin) {
-    if (!chunk.picks) enter_span();
-  }
-
-  /// Fills `block` and its log weights; false when the chunk is done.
-  HWY_INLINE bool next(Block<Kv>& block, double* log_weights) {
-    if (index_ == chunk_.end) return false;
-    if (chunk_.picks) {
-      block.count = std::min(kBlock, chunk_.end - index_);
-      for (std::size_t t = 0; t < block.count; ++t, ++index_) {
-        const Pick pick = selection_.picks()[index_];
-        block.positions[t] = pick.position;
-        block.keys[t] = kv_.key(pick.position);
-        block.values[t] = kv_.value(pick.position);
-        log_weights[t] = pick.log_weight;
-      }
-      block.pad();
-      return true;
-    }
-    // Up to the next multiple of kBlock, so that a block never depends on where a span began.
-    const Position boundary = (at_ / static_cast<Position>(kBlock) + 1) * static_cast<Position>(kBlock);
-    const Position last = std::min(boundary, span_.last);
-    fill_run(kv_, at_, static_cast<std::size_t>(last - at_), block);
-    at_ = last;
-    if (at_ == span_.last && ++index_ != chunk_.end) enter_span();
-    return true;
-  }
-
- private:
-  void enter_span() {
-    span_ = intersect(selection_.spans()[index_], chunk_.range);
-    at_ = span_.first;
-  }
-
-  const Kv& kv_;
-  const Selection& selection_;
-  const Chunk& chunk_;
-  std::size_t index_;
-  Span span_{};
-  Position at_ = 0;
-};
 
 /// Unnormalised attention of g heads: numerator e^{-max} sum w e^s v in lane order of the values,
 /// the same for the denominator. max = -inf: nothing yet.
@@ -252,39 +171,109 @@ HWY_INLINE void weigh(const Real* weights, const Real* rescale, std::size_t head
   }
 }
 
-/// One chunk of a selection. `block_logits`: [g, kBlock + 1] scratch.
-/// While it scores the keys of a block it prefetches that block's values, and while it weighs those, the
-/// keys of the next block.
+/// The order in which a chunk's keys and values are read. It changes no bit of the result.
+struct Reading {
+  std::size_t stretch = kBlock;  ///< keys scored before their values are weighed: a multiple of kBlock
+  Prefetch prefetch = Prefetch::kOther;
+};
+
+/// The longest stretch there is.
+constexpr std::size_t kMostBlocks = 256 / kBlock;
+
+/// What `skim_bench` and the variants in HACKING.md say is best for keys of type K and a group of `heads`.
+template <class K>
+constexpr Reading reading(std::size_t heads) {
+  if constexpr (kZen && sizeof(K) == 4) {
+    // One head computes so little that the hardware's prefetcher is never late; it wants long runs.
+    return heads == 1 ? Reading{kMostBlocks * kBlock, Prefetch::kNone} : Reading{kBlock, Prefetch::kOther};
+  } else {
+    (void)heads;
+    return {kBlock, kZen ? Prefetch::kSame : Prefetch::kOther};
+  }
+}
+
+/// When no key is read.
+constexpr Reading kKnownReading{kBlock, Prefetch::kSame};
+
+/// Logits of the block, [g, kBlock]: known ones, or computed. Entries from b.count on are undefined.
+/// `ahead`: rows to prefetch while it computes, or null.
+template <class Real, class Kv, class Ahead>
+HWY_INLINE void block_logits(const LaneQuery<Real>& q, const Logits<Real>& known, const Block<Kv>& b,
+                             const Ahead* const* ahead, Real* HWY_RESTRICT s) {
+  if (known.data == nullptr) {
+    dots(q, b.keys, b.count, ahead, s);
+    apply_rule(*q.query, b.positions, s);
+    return;
+  }
+  for (std::size_t h = 0; h < q.query->heads(); ++h) {
+    const Real* of_head = known.of_head(h) - known.first;
+    for (std::size_t t = 0; t < b.count; ++t) s[h * kBlock + t] = of_head[b.positions[t]];
+  }
+}
+
+/// visit(rows to prefetch): of the same stream, of the other one, or null.
+template <class Same, class Other, class Visit>
+HWY_INLINE void with_ahead(Prefetch prefetch, Same same, Other other, const Visit& visit) {
+  if constexpr (std::is_same_v<Same, Other>) {  // one copy of the kernel
+    visit(prefetch == Prefetch::kNone ? Same{} : prefetch == Prefetch::kSame ? same : other);
+  } else if (prefetch == Prefetch::kOther) {
+    visit(other);
+  } else {
+    visit(prefetch == Prefetch::kNone ? Same{} : same);
+  }
+}
+
+/// Values of Real that `accumulate_chunk` needs as scratch.
+constexpr std::size_t chunk_scratch(std::size_t heads) { return heads * (kMostBlocks * kBlock + 1); }
+
+/// One chunk of a selection. `known`: the logits of all visible positions, when selecting has computed them; keys
+/// are then not read. `scratch`: chunk_scratch(g) values.
 template <class Real, class Kv>
-void accumulate_chunk(const LaneQuery<Real>& q, const Kv& kv, const Selection& selection, const Chunk& chunk,
-                      const Partial<Real>& partial, Real* block_logits) {
+void accumulate_chunk(const LaneQuery<Real>& q, const Logits<Real>& known, const Kv& kv, const Selection& selection,
+                      const Chunk& chunk, const Reading& reading, const Partial<Real>& partial, Real* scratch) {
+  using Keys = const typename Kv::Key* const*;
+  using Values = const typename Kv::Value* const*;
   const std::size_t heads = q.query->heads();
   const std::size_t cols = kv.value_dim();
   const std::size_t padded = round_up(cols, kStep<Real>);
-  Real* rescale = block_logits + heads * kBlock;
+  Real* rescale = scratch + heads * kMostBlocks * kBlock;
   partial.clear(heads, padded);
 
-  Blocks<Kv> blocks(kv, selection, chunk);
-  Block<Kv> block[2];
-  double log_weights[2][kBlock];
-  std::size_t now = 0;
-  bool more = blocks.next(block[now], log_weights[now]);
-  while (more) {
-    const Block<Kv>& b = block[now];
-    dots(q, b.keys, b.count, b.values, block_logits);
-    apply_rule(*q.query, b.positions, block_logits);
-    for (std::size_t h = 0; h < heads; ++h) {
-      Real* s = block_logits + h * kBlock;
-      for (std::size_t t = b.count; t < kBlock; ++t) s[t] = -kInfinity<Real>;
-      if (chunk.picks) {
-        for (std::size_t t = 0; t < b.count; ++t) s[t] += static_cast<Real>(log_weights[now][t]);
-      }
-      rescale[h] = soften(s, partial.max[h], partial.sum[h]);
+  // A stretch of blocks and the one after it, in a ring: blocks[at] is the first, blocks[after(at, count)] the next.
+  const std::size_t most = reading.stretch / kBlock;
+  Block<Kv> blocks[kMostBlocks + 1];
+  const auto after = [most](std::size_t i, std::size_t steps) { return i + steps > most ? i + steps - (most + 1) : i + steps; };
+  Blocks<Kv> source(kv, selection, chunk);
+  std::size_t at = 0;
+  for (bool more = source.next(blocks[0]); more;) {
+    std::size_t count = 1;
+    while ((more = source.next(blocks[after(at, count)])) && count < most) ++count;
+    const auto block = [&](std::size_t i) -> const Block<Kv>& { return blocks[after(at, i)]; };
+    const std::size_t last = more ? count : count - 1;  // the last block that may be prefetched
+    const auto next = [&](std::size_t i) -> const Block<Kv>& { return block(std::min(i + 1, last)); };
+
+    for (std::size_t i = 0; i < count; ++i) {
+      const Block<Kv>& b = block(i);
+      with_ahead(reading.prefetch, Keys{next(i).keys}, Values{b.values}, [&](auto ahead) HWY_ATTR {
+        block_logits(q, known, b, ahead, scratch + i * heads * kBlock);
+      });
     }
-    more = blocks.next(block[1 - now], log_weights[1 - now]);
-    weigh(block_logits, rescale, heads, b.values, b.count, cols, block[more ? 1 - now : now].keys,
-          partial.numerator, padded);
-    now = 1 - now;
+    for (std::size_t i = 0; i < count; ++i) {
+      const Block<Kv>& b = block(i);
+      Real* weights = scratch + i * heads * kBlock;
+      for (std::size_t h = 0; h < heads; ++h) {
+        Real* s = weights + h * kBlock;
+        for (std::size_t t = b.count; t < kBlock; ++t) s[t] = -kInfinity<Real>;
+        if (chunk.picks) {
+          for (std::size_t t = 0; t < b.count; ++t) s[t] += static_cast<Real>(b.log_weights[t]);
+        }
+        rescale[h] = soften(s, partial.max[h], partial.sum[h]);
+      }
+      with_ahead(reading.prefetch, Values{next(i).values}, Keys{next(i).keys}, [&](auto ahead) HWY_ATTR {
+        weigh(weights, rescale, heads, b.values, b.count, cols, ahead, partial.numerator, padded);
+      });
+    }
+    at = after(at, count);
   }
 }
 

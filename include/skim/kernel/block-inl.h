@@ -30,6 +30,7 @@ struct Block {
   Position positions[kBlock];
   const typename Kv::Key* keys[kBlock];
   const typename Kv::Value* values[kBlock];
+  double log_weights[kBlock];  // of picks; a run has none
 
   void pad() {
     for (std::size_t t = count; t < kBlock; ++t) {
@@ -67,6 +68,18 @@ HWY_INLINE void fill_run(const PagedKv<K, V>& kv, Position first, std::size_t co
       row = 0;
       ++page;
     }
+  }
+  block.pad();
+}
+
+/// Fills a block with any positions: position(t) is the t-th of 1 <= count <= kBlock.
+template <class Kv, class PositionAt>
+HWY_INLINE void fill_list(const Kv& kv, const PositionAt& position, std::size_t count, Block<Kv>& block) {
+  block.count = count;
+  for (std::size_t t = 0; t < count; ++t) {
+    block.positions[t] = position(t);
+    block.keys[t] = kv.key(block.positions[t]);
+    block.values[t] = kv.value(block.positions[t]);
   }
   block.pad();
 }

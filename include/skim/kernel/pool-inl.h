@@ -9,6 +9,7 @@
 #endif
 
 #include <cmath>
+#include <span>
 
 #include "skim/kernel/accumulate-inl.h"
 #include "skim/kernel/score-inl.h"
@@ -23,6 +24,7 @@ template <class Real>
 struct Pooled {
   Real* scores = nullptr;
   std::size_t count = 0;
+  const Position* positions = nullptr;  // null: of all that are not selected
 };
 
 template <class Real>
@@ -71,6 +73,29 @@ Pooled<Real> pool_max(const Logits<Real>& s, std::size_t heads, const Selection&
     max_of_heads(at, s.stride, heads, n, out + offset);
   });
   return {out, count};
+}
+
+/// The same for those of ascending `positions` that are not selected yet. They are scored here; no other key is read.
+template <class Real, class Kv>
+Pooled<Real> pool_max_of(std::span<const Position> positions, const BasicQuery<Real>& q, const Kv& kv,
+                         const Selection& selection, Workspace& ws) {
+  Position* left = ws.get<Position>(Workspace::kChosen, positions.size());
+  std::size_t count = 0, next = 0;
+  for_each_gap(selection, q.visible, [&](Span gap) {
+    while (next < positions.size() && positions[next] < gap.first) ++next;
+    while (next < positions.size() && positions[next] < gap.last) left[count++] = positions[next++];
+  });
+  const std::size_t heads = q.heads(), stride = round_up(count, kBlock);
+  const LaneQuery<Real> lanes = lane_query<typename Kv::Key>(q, ws);
+  Real* all = ws.get<Real>(Workspace::kLogits, heads * stride);
+  Real* s = ws.get<Real>(Workspace::kBlockLogits, heads * kBlock);
+  const auto fill = [&](std::size_t i, Block<Kv>& b) {
+    fill_list(kv, [&](std::size_t t) { return left[i + t]; }, std::min(kBlock, count - i), b);
+  };
+  score_blocks<Kv>(lanes, count, fill, all, stride, s);
+  Real* out = ws.get<Real>(Workspace::kProposal, count);
+  max_of_heads(all, stride, heads, count, out);
+  return {out, count, left};
 }
 
 /// ln sum e^s over the unselected positions of one head; NaN counts as -inf.

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Dense attention of many query rows: matrix products instead of rows one by one.
 //
-// Queries lie across the lanes. A panel of query rows is transposed once; keys and values are then broadcast, a
-// value at a time, against whole panels. So logits arrive as [key, query], the softmax is vertical (no sum over
-// lanes anywhere), keys and values need no packing, and what one query gets does not depend on its
-// neighbours. Masks are two bounds for each query, looked at only in the blocks they cut.
+// Logits arrive as [key, query] (panel-inl.h), so the softmax is vertical: no sum over lanes anywhere. Masks are two
+// bounds for each query, looked at only in the blocks they cut.
 #if defined(SKIM_KERNEL_PREFILL_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef SKIM_KERNEL_PREFILL_INL_H_
 #undef SKIM_KERNEL_PREFILL_INL_H_
@@ -18,52 +16,11 @@
 #include "skim/core/state.h"
 #include "skim/core/workspace.h"
 #include "skim/kernel/accumulate-inl.h"
+#include "skim/kernel/panel-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
-
-/// Query rows in a panel: two vectors.
-template <class Real>
-constexpr std::size_t kPanel = 2 * kLanes<Real>;
-
-/// Keys in a block, aligned to absolute positions. A block's part is summed on its own.
-constexpr std::size_t kPrefillBlock = 128;
-
-/// Rows of the register tile: 24 accumulators where there are 32 registers, else 12.
-constexpr int kTileRows = 6 * kTile;
-
-/// store(r, low, high) for R rows of C, C[r, panel] = sum_k A[r, k] B[k, panel]. A steps by `row` and `step`.
-template <int R, class Real, class Store>
-HWY_INLINE void panel_tile(const Real* HWY_RESTRICT a, std::size_t row, std::size_t step, const Real* HWY_RESTRICT b,
-                           std::size_t depth, const Store& store) {
-  const Tag<Real> tag;
-  Vec<Real> low[R], high[R];
-  HWY_UNROLL(12) for (int r = 0; r < R; ++r) low[r] = high[r] = hn::Zero(tag);
-  for (std::size_t k = 0; k < depth; ++k) {
-    const auto b0 = hn::Load(tag, b + k * kPanel<Real>);
-    const auto b1 = hn::Load(tag, b + k * kPanel<Real> + kLanes<Real>);
-    HWY_UNROLL(12) for (int r = 0; r < R; ++r) {
-      const auto x = hn::Set(tag, a[static_cast<std::size_t>(r) * row + k * step]);
-      low[r] = hn::MulAdd(x, b0, low[r]);
-      high[r] = hn::MulAdd(x, b1, high[r]);
-    }
-  }
-  HWY_UNROLL(12) for (int r = 0; r < R; ++r) store(static_cast<std::size_t>(r), low[r], high[r]);
-}
-
-/// The same for any number of rows.
-template <class Real, class Store>
-HWY_INLINE void panel_product(const Real* a, std::size_t rows, std::size_t row, std::size_t step, const Real* b,
-                              std::size_t depth, const Store& store) {
-  std::size_t r = 0;
-  const auto from = [&store](std::size_t first) {
-    return [&store, first](std::size_t i, Vec<Real> low, Vec<Real> high) HWY_ATTR { store(first + i, low, high); };
-  };
-  for (; r + kTileRows <= rows; r += kTileRows) panel_tile<kTileRows>(a + r * row, row, step, b, depth, from(r));
-  for (; r + 2 * kTile <= rows; r += 2 * kTile) panel_tile<2 * kTile>(a + r * row, row, step, b, depth, from(r));
-  for (; r < rows; ++r) panel_tile<1>(a + r * row, row, step, b, depth, from(r));
-}
 
 /// One query row of a prefill: where it is read and written, and what it sees.
 template <class Real>
@@ -85,20 +42,20 @@ class Prefill {
       : kv_(kv), rule_(rule), d_(kv.key_dim()), d_v_(kv.value_dim()), panel_count_((count + kP - 1) / kP) {
     panels_ = ws.get<Panel>(Workspace::kPanels, panel_count_);
     const std::size_t of_panel = (d_ + d_v_ + 2) * kP;
-    const std::size_t k_block = kPrefillBlock * round_up(d_, kStep<Real>);
-    const std::size_t v_block = kPrefillBlock * round_up(d_v_, kStep<Real>);
-    Real* memory = ws.get<Real>(Workspace::kPrefill, panel_count_ * of_panel + k_block + v_block + kPrefillBlock * kP);
+    const std::size_t k_block = kPanelKeys * round_up(d_, kStep<Real>);
+    const std::size_t v_block = kPanelKeys * round_up(d_v_, kStep<Real>);
+    Real* memory = ws.get<Real>(Workspace::kPrefill, panel_count_ * of_panel + k_block + v_block + kPanelKeys * kP);
     keys_ = memory + panel_count_ * of_panel;
     values_ = keys_ + k_block;
     weights_ = values_ + v_block;
     for (std::size_t p = 0; p < panel_count_; ++p) {
       panels_[p] = begin(rows + p * kP, std::min(kP, count - p * kP), memory + p * of_panel);
-      all_ = join(all_, panels_[p].seen);
+      all_ = hull(all_, panels_[p].seen);
     }
   }
 
   void run() {
-    constexpr auto kB = static_cast<Position>(kPrefillBlock);
+    constexpr auto kB = static_cast<Position>(kPanelKeys);
     for (Position b = all_.first / kB; b * kB < all_.last; ++b) {
       const Span block = intersect({b * kB, (b + 1) * kB}, all_);
       load(block);
@@ -126,13 +83,6 @@ class Prefill {
     Real* sum;
   };
 
-  /// The smallest span that holds both; an empty one counts for nothing.
-  static Span join(Span a, Span b) {
-    if (a.size() == 0) return b;
-    if (b.size() == 0) return a;
-    return {std::min(a.first, b.first), std::max(a.last, b.last)};
-  }
-
   Panel begin(const PrefillRow<Real>* rows, std::size_t count, Real* memory) const {
     Panel p{rows, count, {}, kEverything, memory, memory + d_ * kP, nullptr, nullptr};
     p.max = p.numerator + d_v_ * kP;
@@ -141,8 +91,8 @@ class Prefill {
     for (std::size_t i = 0; i < kP; ++i) {
       p.max[i] = -kInfinity<Real>;
       p.sum[i] = 0;
-      for (std::size_t c = 0; c < d_; ++c) p.query[c * kP + i] = i < count ? rows[i].query[c] : Real{0};
-      if (i < count) p.seen = join(p.seen, rows[i].visible);
+      to_panel(i < count ? rows[i].query : nullptr, d_, i, p.query);
+      if (i < count) p.seen = hull(p.seen, rows[i].visible);
       p.common = intersect(p.common, i < count ? rows[i].visible : kEverything);
     }
     return p;
@@ -156,33 +106,10 @@ class Prefill {
       fill_run(kv_, at, std::min(kBlock, static_cast<std::size_t>(block.last - at)), b);
       const auto first = static_cast<std::size_t>(at - block.first);
       for (std::size_t t = 0; t < b.count; ++t) {
-        widen(b.keys[t], d_, keys_ + (first + t) * d_);
-        values_finite_ = widen(b.values[t], d_v_, values_ + (first + t) * d_v_) && values_finite_;
+        widen_row(b.keys[t], d_, keys_ + (first + t) * d_);
+        values_finite_ = widen_row(b.values[t], d_v_, values_ + (first + t) * d_v_) && values_finite_;
       }
     }
-  }
-
-  /// Returns whether every value is finite.
-  template <class T>
-  static bool widen(const T* from, std::size_t cols, Real* to) {
-    const Tag<Real> tag;
-    auto zeros = hn::Zero(tag);  // x - x is 0 for a finite x, NaN otherwise
-    std::size_t c = 0;
-    for (; c + kStep<Real> <= cols; c += kStep<Real>) {
-      Vec<Real> a, b;
-      Storage<T, Real>::load(from + c, a, b);
-      zeros = hn::Add(zeros, hn::Add(hn::Sub(a, a), hn::Sub(b, b)));
-      Storage<T, Real>::join(a, b, to + c);
-    }
-    if (c < cols) {
-      Vec<Real> a, b;
-      load_tail<Real>(from + c, cols - c, a, b);
-      zeros = hn::Add(zeros, hn::Add(hn::Sub(a, a), hn::Sub(b, b)));
-      Real padded[kStep<Real>];
-      Storage<T, Real>::join(a, b, padded);
-      std::memcpy(to + c, padded, (cols - c) * sizeof(Real));
-    }
-    return hn::AllTrue(tag, hn::Eq(zeros, hn::Zero(tag)));
   }
 
   /// One panel over the part of the loaded block that it sees.

@@ -35,15 +35,27 @@ LaneQuery<Real> lane_query(const BasicQuery<Real>& q, Workspace& ws) {
   return {&q, rows, padded};
 }
 
-/// Asks for the cache lines of one step of a row.
+/// What a kernel asks for while it reads a row: nothing, or the same stretch of rows that are read soon. Those are of
+/// the other stream (values while it reads keys, and the reverse) or of the same one.
+enum class Prefetch { kNone, kOther, kSame };
+
+/// AMD's Zen prefers other reading orders than the machines everything else here was measured on.
+#if defined(__znver1__) || defined(__znver2__) || defined(__znver3__) || defined(__znver4__) || defined(__znver5__)
+constexpr bool kZen = true;
+#else
+constexpr bool kZen = false;
+#endif
+
+/// Asks for the cache lines of one step of a row. Rows of 4-byte values would crowd a first-level cache.
 template <class Real, class T>
 HWY_INLINE void prefetch_step(const T* p) {
   constexpr std::size_t kPerLine = 64 / sizeof(T);
-  for (std::size_t i = 0; i < kStep<Real>; i += kPerLine) hwy::Prefetch(p + i);
+  constexpr int kLevel = sizeof(T) < 4 ? 3 : 2;
+  for (std::size_t i = 0; i < kStep<Real>; i += kPerLine) __builtin_prefetch(p + i, 0, kLevel);
 }
 
 /// Dot products of G query heads with T keys: one accumulator each. out: [G, kBlock].
-/// While it runs over the keys it prefetches the same stretch of `ahead`, T other rows.
+/// While it runs over the keys it prefetches `ahead`, T other rows.
 template <int G, int T, class K, class Real, class Ahead>
 HWY_INLINE void dots_tile(const Real* HWY_RESTRICT q, std::size_t padded, const K* const* HWY_RESTRICT keys,
                           std::size_t d, const Ahead* const* ahead, Real* HWY_RESTRICT out) {
@@ -160,34 +172,50 @@ struct Logits {
   const Real* of_head(std::size_t h) const { return data + h * stride; }
 };
 
+/// The logits that the workspace holds of `q`, or none (data = null).
+template <class Real>
+Logits<Real> known_logits(const BasicQuery<Real>& q, const Workspace& ws) {
+  return {static_cast<const Real*>(ws.logits), round_up(static_cast<std::size_t>(q.visible.size()), kBlock),
+          q.visible.first};
+}
+
+/// Logits of `count` keys into all, [g, stride]. fill(i, block) makes the block of the keys from i on; those of the
+/// next one are prefetched meanwhile. `s`: scratch for g kBlock values.
+template <class Kv, class Real, class Fill>
+void score_blocks(const LaneQuery<Real>& lanes, std::size_t count, const Fill& fill, Real* all, std::size_t stride,
+                  Real* s) {
+  const BasicQuery<Real>& q = *lanes.query;
+  Block<Kv> block[2];
+  if (count != 0) fill(std::size_t{0}, block[0]);
+  for (std::size_t i = 0, now = 0; i < count; i += kBlock, now = 1 - now) {
+    const Block<Kv>& b = block[now];
+    const bool more = i + kBlock < count;
+    if (more) fill(i + kBlock, block[1 - now]);
+    dots(lanes, b.keys, b.count, block[more ? 1 - now : now].keys, s);
+    apply_rule(q, b.positions, s);
+    for (std::size_t h = 0; h < q.heads(); ++h) {
+      std::memcpy(all + h * stride + i, s + h * kBlock, kBlock * sizeof(Real));
+    }
+  }
+}
+
 /// The logits of `q` over its visible range, computed at most once for each query; `q` is resolved.
 /// Reads every visible key once.
 template <class Real, class Kv>
 Logits<Real> logits(const BasicQuery<Real>& q, const Kv& kv, Workspace& ws) {
-  const auto n = static_cast<std::size_t>(q.visible.size());
-  const std::size_t stride = round_up(n, kBlock);
   if (!ws.logits) {
+    const auto n = static_cast<std::size_t>(q.visible.size());
+    const std::size_t stride = round_up(n, kBlock);
     const LaneQuery<Real> lanes = lane_query<typename Kv::Key>(q, ws);
     Real* all = ws.get<Real>(Workspace::kLogits, q.heads() * stride);
     Real* s = ws.get<Real>(Workspace::kBlockLogits, q.heads() * kBlock);
-    Block<Kv> block[2];  // the one at hand, and the next, whose keys are prefetched meanwhile
     const auto fill = [&](std::size_t i, Block<Kv>& b) {
       fill_run(kv, q.visible.first + static_cast<Position>(i), std::min(kBlock, n - i), b);
     };
-    if (n != 0) fill(0, block[0]);
-    for (std::size_t i = 0, now = 0; i < n; i += kBlock, now = 1 - now) {
-      const Block<Kv>& b = block[now];
-      const bool more = i + kBlock < n;
-      if (more) fill(i + kBlock, block[1 - now]);
-      dots(lanes, b.keys, b.count, block[more ? 1 - now : now].keys, s);
-      apply_rule(q, b.positions, s);
-      for (std::size_t h = 0; h < q.heads(); ++h) {
-        std::memcpy(all + h * stride + i, s + h * kBlock, kBlock * sizeof(Real));
-      }
-    }
+    score_blocks<Kv>(lanes, n, fill, all, stride, s);
     ws.logits = all;
   }
-  return {static_cast<const Real*>(ws.logits), stride, q.visible.first};
+  return known_logits(q, ws);
 }
 
 }  // namespace
