@@ -70,6 +70,7 @@ int main(int argc, char** argv) {
   skim_bench::register_prefill();
   skim_bench::register_select();
   skim_bench::register_gather();
+  skim_bench::register_kernel();
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
   return 0;
