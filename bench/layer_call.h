@@ -60,17 +60,6 @@ struct Coverage {
   double values = 0;
 };
 
-/// Whether an estimator scores every visible key before it selects.
-inline bool scores_every_key(const skim::StageList& e) {
-  for (const skim::Stage& stage : e.stages) {
-    const bool blind =
-        std::holds_alternative<skim::Dense>(stage) || std::holds_alternative<skim::Sinks>(stage) ||
-        std::holds_alternative<skim::Window>(stage) || std::holds_alternative<skim::UniformTail>(stage);
-    if (!blind) return true;
-  }
-  return false;
-}
-
 /// Decode: what the one row of `data` selects under the streams a layer call would use.
 template <class Kv, class T>
 Coverage coverage(const skim::StageList& e, const Dataset<T>& data, std::span<const Kv> heads,
@@ -98,7 +87,7 @@ Coverage coverage(const skim::StageList& e, const Dataset<T>& data, std::span<co
         static_cast<double>(std::count(read.begin(), read.end(), true)) / static_cast<double>(s.n);
   }
   total.values /= counted;
-  total.keys = scores_every_key(e) ? 1 : total.values;
+  total.keys = skim::reads_logits(e) ? 1 : total.values;
   return total;
 }
 

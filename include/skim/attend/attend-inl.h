@@ -17,11 +17,12 @@ HWY_BEFORE_NAMESPACE();
 namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
-/// What `estimator` selects for a resolved query, into `selection`.
+/// What `estimator` selects for a resolved query, into `selection`. `known`: the query's logits, as `logits` would
+/// compute them, if somebody has.
 template <class E, class Real, class Kv>
 void select_resolved(const E& estimator, const BasicQuery<Real>& q, const Kv& kv, Selection& selection,
-                     Workspace& ws) {
-  ws.logits = nullptr;
+                     Workspace& ws, const Real* known = nullptr) {
+  ws.logits = known;
   selection.clear();
   Select<E>::run(estimator, q, kv, selection, ws);
   commit(selection);

@@ -224,6 +224,27 @@ class Layer {
   const BasicLayerState<Real>& state_;
 };
 
+/// The logits of one unit, its keys spread over all threads. They stay in the first workspace.
+template <class Real, class Kv>
+const Real* score_split(const BasicQuery<Real>& q, const Kv& kv, std::span<Workspace> workspaces,
+                        const Executor& executor) {
+  const auto n = static_cast<std::size_t>(q.visible.size());
+  const std::size_t stride = round_up(n, kBlock);
+  constexpr auto kAtOnce = static_cast<std::size_t>(kChunk);  // a multiple of kBlock
+  Workspace& own = workspaces[0];
+  Real* all = own.get<Real>(Workspace::kLogits, q.heads() * stride);
+  const LaneQuery<Real> lanes = lane_query<typename Kv::Key>(q, own);
+  run_tasks(executor, (n + kAtOnce - 1) / kAtOnce, [&](std::size_t task, std::size_t worker) {
+    const std::size_t first = task * kAtOnce, count = std::min(kAtOnce, n - first);
+    const auto fill = [&](std::size_t i, Block<Kv>& b) {
+      fill_run(kv, q.visible.first + static_cast<Position>(first + i), std::min(kBlock, count - i), b);
+    };
+    Real* scratch = workspaces[worker].template get<Real>(Workspace::kBlockLogits, q.heads() * kBlock);
+    score_blocks<Kv>(lanes, count, fill, all + first, stride, scratch);
+  });
+  return all;
+}
+
 /// One unit with its chunks spread over all threads: for a layer with fewer units than threads. The
 /// chunks and the order of their merge are those of `accumulate`, so the bits are the same.
 template <class Real, class Kv>
@@ -307,7 +328,9 @@ void attend(const E& estimator, const BasicLayerQuery<Real>& query, const LayerK
     Workspace& ws = workspaces[0];
     const auto unit = unit_of(i, ws);
     for_each_selection(unit.query.resolved(unit.kv->size()), unit.state, [&](const auto& q, const auto& out) {
-      select_resolved(estimator, q, *unit.kv, ws.selection, ws);
+      const Real* known =
+          reads_logits(estimator) ? score_split(q, *unit.kv, workspaces, options.executor) : nullptr;
+      select_resolved(estimator, q, *unit.kv, ws.selection, ws, known);
       if (options.check) check_selection(ws.selection, q.visible);
       accumulate_split(q, *unit.kv, ws.selection, out, workspaces, options.executor);
     });

@@ -24,6 +24,9 @@ namespace skim::inline SKIM_ABI {
 ///   static constexpr bool stands_for_rest = true;
 ///                         if it stands for every position still unselected: then nothing can follow it
 ///                         in a stack.
+///   static constexpr bool reads_logits = true;
+///                         if it asks for the logits of every visible position (`skim::logits`): with more threads
+///                         than query groups they are then computed by all threads.
 ///
 /// The estimators of the library are plain descriptions without `select`: their loops are compiled
 /// once for each SIMD target (`Select` in estimator/select-inl.h).
@@ -45,6 +48,16 @@ template <class E>
 constexpr bool stands_for_rest() {
   if constexpr (requires { E::stands_for_rest; }) {
     return E::stands_for_rest;
+  } else {
+    return false;
+  }
+}
+
+/// Whether E asks for the logits of every visible position.
+template <class E>
+bool reads_logits(const E&) {
+  if constexpr (requires { E::reads_logits; }) {
+    return E::reads_logits;
   } else {
     return false;
   }

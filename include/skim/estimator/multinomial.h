@@ -15,6 +15,7 @@ namespace skim::inline SKIM_ABI {
 /// MagicPIG, arXiv 2410.16179, section 3.2.
 struct MultinomialTail {
   static constexpr bool stands_for_rest = true;
+  static constexpr bool reads_logits = true;
 
   Budget budget;
 

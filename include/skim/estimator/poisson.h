@@ -14,6 +14,7 @@ namespace skim::inline SKIM_ABI {
 /// A group samples by the mean of its heads' probabilities. Reads every key.
 struct PoissonTail {
   static constexpr bool stands_for_rest = true;
+  static constexpr bool reads_logits = true;
 
   Budget budget;
 

@@ -17,6 +17,7 @@ namespace skim::inline SKIM_ABI {
 /// Duffield, Lund, Thorup, "Priority sampling for estimation of arbitrary subset sums", JACM 54 (2007).
 struct PriorityTail {
   static constexpr bool stands_for_rest = true;
+  static constexpr bool reads_logits = true;
 
   Budget budget;
 

@@ -27,6 +27,11 @@ struct Stack {
   }
 };
 
+template <class... Stages>
+bool reads_logits(const Stack<Stages...>& e) {
+  return std::apply([](const auto&... stage) { return (reads_logits(stage) || ...); }, e.stages);
+}
+
 namespace stack_detail {
 
 /// Whether a stage that stands for everything left is followed by another.

@@ -16,6 +16,7 @@ namespace skim::inline SKIM_ABI {
 /// Madow, "On the theory of systematic sampling, II", Ann. Math. Statist. 20 (1949).
 struct SystematicTail {
   static constexpr bool stands_for_rest = true;
+  static constexpr bool reads_logits = true;
 
   Budget budget;
 

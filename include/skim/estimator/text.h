@@ -65,6 +65,13 @@ struct StageList {
   }
 };
 
+inline bool reads_logits(const StageList& e) {
+  for (const Stage& any : e.stages) {
+    if (std::visit([](const auto& stage) { return reads_logits(stage); }, any)) return true;
+  }
+  return false;
+}
+
 namespace text_detail {
 
 /// Recursive descent over the grammar above. An error shows the text with a mark under the character.

@@ -16,6 +16,8 @@ namespace skim::inline SKIM_ABI {
 /// dropped softmax mass (arXiv 2512.07647, theorem 5.2). Without `Sinks` and `Window` before it the error
 /// jumps where n passes k.
 struct TopK {
+  static constexpr bool reads_logits = true;
+
   Budget budget;
 
   void validate() const { budget.validate("TopK"); }

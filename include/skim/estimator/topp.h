@@ -15,6 +15,8 @@ namespace skim::inline SKIM_ABI {
 ///
 /// The only deterministic rule with a bound on its error: 2 (1 - mass) max |v|.
 struct TopP {
+  static constexpr bool reads_logits = true;
+
   double mass = 0.95;
 
   void validate() const {
