@@ -71,6 +71,7 @@ int main(int argc, char** argv) {
   skim_bench::register_select();
   skim_bench::register_gather();
   skim_bench::register_kernel();
+  skim_bench::register_reading();
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
   return 0;
