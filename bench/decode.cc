@@ -38,6 +38,7 @@ const std::vector<Method> kRivals = {
     {"uniform-5pct", "uniform(fraction(0.05))"},
     {"priority-5pct", "priority(fraction(0.05))"},
 };
+const std::vector<Method> kGroups = {{"dense", "dense"}, {"topk-5pct", "topk(fraction(0.05))"}};
 const std::vector<Method> kRagged = {{"dense_ragged8", "dense"}};
 const std::vector<Method> k4kPages = {{"dense_4k", "dense"}, {"topk_4k-5pct", "topk(fraction(0.05))"}};
 
@@ -60,6 +61,8 @@ const std::vector<Sweep> kSweeps = {
      .heads = {kGqa},
      .lengths = {32768},
      .dims = {64, 96, 192, 256}},
+    // Groups of 2 and 8, and one KV head alone, whose keys all threads share.
+    {.methods = kGroups, .types = kMainTypes, .heads = {{16, 8}, {64, 8}, {4, 1}}, .lengths = {131072}},
     {.methods = kRagged, .types = kMainTypes, .heads = {kGqa}, .lengths = {32768}},
     {.methods = k4kPages,
      .types = kMainTypes,
