@@ -16,7 +16,7 @@
 #include <immintrin.h>
 #endif
 
-#include "bench/mapping.h"
+#include "bench/memory.h"
 #include "bench/reference.h"
 #include "bench/synthetic.h"
 #include "bench/workload.h"
@@ -120,7 +120,7 @@ class Dataset : public AnyDataset {
   void ask_head(std::size_t kv_head, const SyntheticHead& head);
 
   DataSpec spec_;
-  Mapping memory_;
+  skim::Arena memory_;
   double huge_share_ = 0;
   std::vector<float> queries_;
   std::vector<skim::ContiguousKv<T>> heads_;
@@ -139,7 +139,7 @@ Dataset<T>::Dataset(const DataSpec& spec) : spec_(spec), tables_(spec.shape.kv_h
     throw std::runtime_error("needs " + std::to_string((bytes + reserve) >> 20) + " MiB, but only " +
                              std::to_string(available_memory() >> 20) + " MiB are available");
   }
-  memory_ = Mapping(bytes, spec.huge_pages);
+  memory_ = touched_memory(bytes, spec.huge_pages);
   queries_.resize(spec.rows * s.q_heads * s.d);
   const std::size_t steps = spec.rows < 8 ? spec.rows : 8;
   for (std::size_t i = 1; i <= steps; ++i) exact_rows_.push_back(i * spec.rows / steps - 1);
@@ -151,7 +151,7 @@ Dataset<T>::Dataset(const DataSpec& spec) : spec_(spec), tables_(spec.shape.kv_h
     place_head(kv_head, head);
     ask_head(kv_head, head);
   }
-  huge_share_ = memory_.huge_share();
+  huge_share_ = skim_bench::huge_share(memory_);
 }
 
 template <class T>

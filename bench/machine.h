@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <string>
 
-#include "bench/mapping.h"
+#include "bench/memory.h"
 #include "bench/pool.h"
 
 namespace skim_bench {
@@ -16,7 +16,7 @@ std::size_t last_level_cache();
 /// Memory that is read for no other reason than to be read, by all threads of a pool, each its own part.
 class ReadLoop {
  public:
-  explicit ReadLoop(std::size_t bytes) : memory_(bytes, true) {}
+  explicit ReadLoop(std::size_t bytes) : memory_(touched_memory(bytes, true)) {}
 
   std::size_t bytes() const { return memory_.size(); }
 
@@ -25,7 +25,7 @@ class ReadLoop {
   void run(Pool& pool, std::size_t bytes);
 
  private:
-  Mapping memory_;
+  skim::Arena memory_;
   std::size_t next_ = 0;
   float sum_ = 0;
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// skim: sparse attention kernels for CPUs. Everything but Eigen and OpenMP.
+// skim: sparse attention kernels for CPUs. Everything but Eigen, OpenMP and the arena.
 #ifndef SKIM_SKIM_H_
 #define SKIM_SKIM_H_
 

@@ -109,12 +109,12 @@ TEST(Coverage, CountsDistinctRowsOfAKvHead) {
   EXPECT_LE(together, 0.2);
 }
 
-TEST(Mapping, IsAlignedAndTellsItsHugePages) {
-  const Mapping huge(std::size_t{16} << 20, true), plain(std::size_t{16} << 20, false);
-  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(huge.data()) % Mapping::kHugePage, 0u);
-  EXPECT_EQ(plain.huge_share(), 0);
-  EXPECT_GE(huge.huge_share(), 0);
-  EXPECT_LE(huge.huge_share(), 1);
+TEST(Memory, TellsItsHugePages) {
+  const skim::Arena huge = touched_memory(std::size_t{16} << 20, true);
+  const skim::Arena plain = touched_memory(std::size_t{16} << 20, false);
+  EXPECT_EQ(huge_share(plain), 0);
+  EXPECT_GE(huge_share(huge), 0);
+  EXPECT_LE(huge_share(huge), 1);
 }
 
 }  // namespace
