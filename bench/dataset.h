@@ -54,6 +54,12 @@ struct DataSpec {
   friend bool operator==(const DataSpec&, const DataSpec&) = default;
 };
 
+/// What one row of one query head asks: positions [first, last) under a rule.
+struct Asked {
+  std::size_t first = 0, last = 0;
+  ExactRule rule{};
+};
+
 inline const char* name_of(float) { return "f32"; }
 inline const char* name_of(skim::F16) { return "f16"; }
 inline const char* name_of(skim::BF16) { return "bf16"; }
@@ -103,21 +109,51 @@ class Dataset : public AnyDataset {
 
   /// Relative l2 errors of out [rows, q_heads, d]: one for each query head of each row with an exact answer
   /// (decode: the one row; prefill: eight rows, evenly spaced, and the last).
-  std::vector<double> errors(const float* out) const {
+  std::vector<double> errors(const float* out) const { return errors(out, exact_); }
+
+  /// The same against other answers than those of plain causal attention.
+  std::vector<double> errors(const float* out, const std::vector<double>& exact) const {
     std::vector<double> all;
     for (std::size_t r = 0; r < exact_rows_.size(); ++r) {
       for (std::size_t h = 0; h < shape().q_heads; ++h) {
         const float* row = out + (exact_rows_[r] * shape().q_heads + h) * shape().d;
         all.push_back(
-            relative_l2(row, exact_.data() + (r * shape().q_heads + h) * shape().d, shape().d));
+            relative_l2(row, exact.data() + (r * shape().q_heads + h) * shape().d, shape().d));
       }
     }
     return all;
   }
 
+  /// Exact answers, [exact rows, q_heads, d]: of plain causal attention ...
+  const std::vector<double>& answers() const { return exact_; }
+  /// ... and of what asked(row, q_head) -> Asked says. Makes the data once more.
+  template <class AskedBy>
+  std::vector<double> answers(const AskedBy& asked) const {
+    std::vector<double> exact(exact_.size());
+    SyntheticHead head;
+    for (std::size_t kv_head = 0; kv_head < shape().kv_heads; ++kv_head) {
+      make_head(spec_.workload, shape().n, shape().d, shape().group(), seed_of(kv_head), head);
+      answer_head(kv_head, head, asked, exact.data());
+    }
+    return exact;
+  }
+
  private:
   void place_head(std::size_t kv_head, const SyntheticHead& head);
   void ask_head(std::size_t kv_head, const SyntheticHead& head);
+  template <class AskedBy>
+  void answer_head(std::size_t kv_head, const SyntheticHead& head, const AskedBy& asked,
+                   double* exact) const {
+    for (std::size_t q_head = kv_head * head.group; q_head < (kv_head + 1) * head.group; ++q_head) {
+      for (std::size_t e = 0; e < exact_rows_.size(); ++e) {
+        const Asked a = asked(exact_rows_[e], q_head);
+        exact_attention(
+            head, query(exact_rows_[e], q_head), a.last - a.first,
+            [&](std::size_t j) { return a.first + j; },
+            exact + (e * shape().q_heads + q_head) * shape().d, a.rule);
+      }
+    }
+  }
 
   DataSpec spec_;
   skim::Arena memory_;
@@ -197,13 +233,9 @@ void Dataset<T>::ask_head(std::size_t kv_head, const SyntheticHead& head) {
         make_query_row(head, h, seed_of(kv_head), r, row);
       }
     }
-    for (std::size_t e = 0; e < exact_rows_.size(); ++e) {
-      const std::size_t visible = s.n - spec_.rows + exact_rows_[e] + 1;
-      exact_attention(
-          head, query(exact_rows_[e], q_head), visible, [](std::size_t j) { return j; },
-          exact_.data() + (e * s.q_heads + q_head) * s.d);
-    }
   }
+  const auto plain = [&](std::size_t row, std::size_t) { return Asked{0, s.n - spec_.rows + row + 1}; };
+  answer_head(kv_head, head, plain, exact_.data());
 }
 
 inline std::unique_ptr<AnyDataset> current_dataset;

@@ -4,6 +4,7 @@
 
 #include "bench/blas.h"
 #include "bench/layer_call.h"
+#include "bench/model_option.h"
 #include "bench/suite.h"
 
 namespace skim_bench {
@@ -41,6 +42,14 @@ const std::vector<Method> kRivals = {
 const std::vector<Method> kGroups = {{"dense", "dense"}, {"topk-5pct", "topk(fraction(0.05))"}};
 const std::vector<Method> kRagged = {{"dense_ragged8", "dense"}};
 const std::vector<Method> k4kPages = {{"dense_4k", "dense"}, {"topk_4k-5pct", "topk(fraction(0.05))"}};
+// What families of models ask for; the values are those of one of them.
+const std::vector<ModelOption> kOptions = {
+    {.what = "dense_softcap", .soft_cap = 50},         // Gemma 2
+    {.what = "dense_alibi", .alibi = true},            // BLOOM
+    {.what = "dense_window", .window = 4096},          // Mistral
+    {.what = "dense_sinklogit", .sink_logits = true},  // gpt-oss
+    {.what = "dense_scale", .scale = 1.0 / 128},       // Granite
+};
 
 constexpr Heads kMha{32, 32}, kGqa{32, 8};
 const std::vector<Type> kAllTypes = {Type::kF32, Type::kF16, Type::kBF16};
@@ -63,6 +72,7 @@ const std::vector<Sweep> kSweeps = {
      .dims = {64, 96, 192, 256}},
     // Groups of 2 and 8, and one KV head alone, whose keys all threads share.
     {.methods = kGroups, .types = kMainTypes, .heads = {{16, 8}, {64, 8}, {4, 1}}, .lengths = {131072}},
+    {.methods = methods_of(kOptions), .types = kMainTypes, .heads = {kGqa}, .lengths = {32768}},
     {.methods = kRagged, .types = kMainTypes, .heads = {kGqa}, .lengths = {32768}},
     {.methods = k4kPages,
      .types = kMainTypes,
@@ -142,6 +152,29 @@ void run_ragged(benchmark::State& state, const Case& c) {
 }
 
 template <class T>
+void run_option(benchmark::State& state, const Case& c, const ModelOption& option) {
+  const Dataset<T>& data = dataset<T>(c.data);
+  const Shape& s = data.shape();
+  Pool& pool = Machine::pool(c.threads);
+  const AskedOption asked(option, c.data);
+  using Call = LayerCall<skim::StageList, skim::ContiguousKv<T>>;
+  Call call(skim::parse("dense"), data, data.heads(), skim::Grouping::kPerGroup, pool);
+  Call dense(skim::parse("dense"), data, data.heads(), skim::Grouping::kPerGroup, pool);
+  asked.ask(call.query());
+  const double bytes =
+      static_cast<double>(s.kv_heads) * asked.pairs() * 2 * static_cast<double>(s.d * sizeof(T));
+  for (auto _ : state) {
+    const Rounds rounds =
+        compete(c, {{"this", [&] { call(); }}, read_loop(pool, bytes), {"dense", [&] { dense(); }}});
+    report_rounds(state, rounds);
+    report_read_fraction(state, rounds, bytes);
+    state.counters["vs_dense"] = rounds.ratio("dense", "this");
+  }
+  report_errors(state, asked.errors(data, call.out()));
+  state.counters["huge_pages"] = data.huge_share();
+}
+
+template <class T>
 void run_decode(benchmark::State& state, const Case& c) {
   using Kv = skim::ContiguousKv<T>;
   using Call = LayerCall<skim::StageList, Kv>;
@@ -192,7 +225,9 @@ void register_decode() {
   for (const Case& c : expand("decode", kSweeps)) {
     register_case(c, [](benchmark::State& state, const Case& mine) {
       visit_type(mine.type, [&]<class T>(T) {
-        has_tag(mine.method.what, "_ragged") ? run_ragged<T>(state, mine) : run_decode<T>(state, mine);
+        if (has_tag(mine.method.what, "_ragged")) return run_ragged<T>(state, mine);
+        const ModelOption option = option_of(kOptions, mine);
+        option.is_plain() ? run_decode<T>(state, mine) : run_option<T>(state, mine, option);
       });
     });
   }

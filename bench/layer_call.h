@@ -35,13 +35,16 @@ class LayerCall {
     options_.executor = pool.executor();
   }
 
+  LayerCall(const LayerCall&) = delete;  // it points into itself
+  LayerCall& operator=(const LayerCall&) = delete;
+
   void operator()() {
     options_.workspaces = workspaces_;
     skim::attend(estimator_, query_, kv_, state_, options_);
   }
 
   const float* out() const { return out_.data(); }
-  const skim::LayerQuery& query() const { return query_; }
+  skim::LayerQuery& query() { return query_; }  ///< to ask for more than plain attention
 
  private:
   E estimator_;

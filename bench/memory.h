@@ -26,7 +26,7 @@ inline skim::Arena touched_memory(std::size_t bytes, bool huge) {
 inline double huge_share(const skim::Arena& memory) {
   std::ifstream smaps("/proc/self/smaps");
   const auto first = reinterpret_cast<std::uintptr_t>(memory.data());
-  double kilobytes_of_area = 0;  // the kernel joins neighbours of one kind: it may hold another arena too
+  double kilobytes_of_area = 0;  // it may hold a neighbour too: the kernel joins areas of one kind
   for (std::string line; std::getline(smaps, line);) {
     std::uintptr_t begin = 0, end = 0;
     char dash = 0;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A whole prompt: every position asks, causal.
+// A whole prompt or a chunk of one: many positions ask.
 #include <memory>
 
 #include "bench/blas.h"
 #include "bench/layer_call.h"
+#include "bench/model_option.h"
 #include "bench/suite.h"
 
 namespace skim_bench {
@@ -14,6 +15,12 @@ const std::vector<Method> kSparse = {
     {"topk-1pct", "topk(fraction(0.01))"},
     {"priority-1pct", "priority(fraction(0.01))"},
 };
+const std::vector<ModelOption> kOptions = {
+    {.what = "dense_window", .window = 1024},
+    {.what = "dense_softcap", .soft_cap = 50},
+    {.what = "dense_noncausal", .causal = false},
+};
+const std::vector<Method> kChunk = {{"dense_chunk", "dense"}};
 
 const std::vector<Type> kMainTypes = {Type::kF32, Type::kBF16};
 
@@ -23,6 +30,17 @@ const std::vector<Sweep> kSweeps = {
      .heads = {{8, 2}},
      .lengths = {1024, 4096},
      .prefill = true},
+    {.methods = methods_of(kOptions),
+     .types = kMainTypes,
+     .heads = {{8, 2}},
+     .lengths = {4096},
+     .prefill = true},
+    {.methods = kChunk,
+     .types = kMainTypes,
+     .heads = {{8, 2}},
+     .lengths = {8192},
+     .prefill = true,
+     .chunk = 512},
     {.methods = kSparse, .types = kMainTypes, .heads = {{8, 2}}, .lengths = {4096}, .prefill = true},
     {.methods = kSparse, .types = {Type::kF32}, .heads = {{8, 2}}, .lengths = {16384}, .prefill = true},
     {.methods = kDense,
@@ -40,11 +58,14 @@ void run_prefill(benchmark::State& state, const Case& c) {
   const Shape& s = data.shape();
   Pool& pool = Machine::pool(c.threads);
   const bool is_dense = c.method.recipe == "dense";
+  const ModelOption option = option_of(kOptions, c);
+  const AskedOption asked(option, c.data);
 
   Call call(skim::parse(c.method.recipe), data, data.heads(), skim::Grouping::kPerGroup, pool);
   Call dense(skim::parse("dense"), data, data.heads(), skim::Grouping::kPerGroup, pool);
+  asked.ask(call.query());
   std::vector<Contestant> field = {{"this", [&] { call(); }}};
-  if (!is_dense) field.push_back({"dense", [&] { dense(); }});
+  if (!is_dense || (!option.is_plain() && option.causal)) field.push_back({"dense", [&] { dense(); }});
   std::unique_ptr<SquareProduct> product;
   if (is_dense && kHaveBlas) {
     product = std::make_unique<SquareProduct>(c.threads);
@@ -52,8 +73,7 @@ void run_prefill(benchmark::State& state, const Case& c) {
     field.push_back({"sgemm", [&] { (*product)(); }, c.threads > 1 ? 0.1 : 0.0});
   }
 
-  const double n = static_cast<double>(s.n);
-  const double operations = 4 * static_cast<double>(s.d * s.q_heads) * n * (n + 1) / 2;
+  const double operations = 4 * static_cast<double>(s.d * s.q_heads) * asked.pairs();
   for (auto _ : state) {
     const Rounds rounds = compete(c, std::move(field));
     report_rounds(state, rounds);
@@ -64,7 +84,7 @@ void run_prefill(benchmark::State& state, const Case& c) {
     }
     if (is_dense) state.counters["GFLOP/s"] = operations / rounds.seconds("this") * 1e-9;
   }
-  report_errors(state, data.errors(call.out()));
+  report_errors(state, asked.errors(data, call.out()));
 }
 
 }  // namespace

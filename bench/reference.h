@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <vector>
 
 #include "bench/synthetic.h"
@@ -28,17 +29,33 @@ inline double wide_dot(const float* a, const float* b, std::size_t d) {
 
 }  // namespace reference_detail
 
+/// What a query and a key become, and what else the denominator holds. As it stands: plain attention.
+struct ExactRule {
+  double scale = 0;        ///< 0: 1/sqrt(d)
+  double soft_cap = 0;     ///< 0: none
+  double alibi_slope = 0;  ///< times the distance to `position`
+  std::size_t position = 0;
+  double sink_logit = -std::numeric_limits<double>::infinity();
+
+  double logit(double dot, std::size_t d, std::size_t at) const {
+    double s = dot * (scale == 0 ? 1 / std::sqrt(static_cast<double>(d)) : scale);
+    if (soft_cap != 0) s = soft_cap * std::tanh(s / soft_cap);
+    if (alibi_slope != 0)
+      s -= alibi_slope * std::abs(static_cast<double>(position) - static_cast<double>(at));
+    return s;
+  }
+};
+
 /// out[0, d) = attention of query row q over `count` positions of `head`; position(j) is the j-th of them.
 template <class PositionOf>
 void exact_attention(const SyntheticHead& head, const float* q, std::size_t count,
-                     const PositionOf& position, double* out) {
+                     const PositionOf& position, double* out, const ExactRule& rule = {}) {
   const std::size_t d = head.d;
-  const double scale = 1 / std::sqrt(static_cast<double>(d));
   std::vector<double> s(count);
   for (std::size_t j = 0; j < count; ++j)
-    s[j] = scale * reference_detail::wide_dot(q, head.key(position(j)), d);
+    s[j] = rule.logit(reference_detail::wide_dot(q, head.key(position(j)), d), d, position(j));
   const double most = count == 0 ? 0 : *std::max_element(s.begin(), s.end());
-  double sum = 0;
+  double sum = std::exp(rule.sink_logit - most);
   std::fill_n(out, d, 0.0);
   for (std::size_t j = 0; j < count; ++j) {
     const double weight = std::exp(s[j] - most);
@@ -50,7 +67,8 @@ void exact_attention(const SyntheticHead& head, const float* q, std::size_t coun
 }
 
 /// |out - exact| / |exact|.
-inline double relative_l2(const float* out, const double* exact, std::size_t d) {
+template <class Real>
+double relative_l2(const Real* out, const double* exact, std::size_t d) {
   double squares = 0, norm = 0;
   for (std::size_t c = 0; c < d; ++c) {
     const double difference = static_cast<double>(out[c]) - exact[c];

@@ -74,14 +74,15 @@ struct Sweep {
   Layout layout = Layout::kApart;
   bool huge_pages = true;
   bool warm = false;
-  bool prefill = false;  ///< as many rows as positions ask, not one
+  bool prefill = false;   ///< as many rows as positions ask, not one
+  std::size_t chunk = 0;  ///< if not 0, prefill of only so many: the newest
 };
 
 /// All benchmarks of a suite, those that share a dataset side by side.
 inline std::vector<Case> expand(const std::string& suite, const std::vector<Sweep>& sweeps) {
   std::vector<Case> cases;
   const auto add = [&](const Sweep& s, const Shape& shape, const std::string& workload, Type type) {
-    const std::size_t rows = s.prefill ? shape.n : 1;
+    const std::size_t rows = s.prefill ? (s.chunk != 0 ? s.chunk : shape.n) : 1;
     const DataSpec data{shape, parse_workload(workload), s.layout, s.huge_pages, rows};
     for (const Method& method : s.methods) {
       for (const std::size_t threads : s.threads) {
