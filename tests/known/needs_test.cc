@@ -107,6 +107,40 @@ TEST(Needs, B04_SoftCapAtTheEdgeOfATile) {
   }
 }
 
+/// Soft-capped attention without a mask, against n keys whose logits are all near -cap: a key that is not
+/// there and came alive would count as much as one that is.
+void expect_no_padding(std::size_t rows, std::size_t n) {
+  LayerProblem<float> p({4, 2, 24, 20}, {{rows, n}}, n + rows);
+  std::fill(p.q.begin(), p.q.end(), 1.0f);
+  for (auto& head : p.heads) {
+    for (std::size_t i = 0; i < head.keys.size(); ++i)
+      head.keys[i] = -1 - static_cast<float>(i % 7) / 8;
+  }
+  LayerQuery query = p.query();
+  query.causal = false;
+  query.logit.scale = 1;
+  query.logit.soft_cap = 2;
+  LayerOutput output(p);
+  attend(Dense{}, query, p.kv(), output.state());
+  EXPECT_TRUE(output.all_written());
+  EXPECT_TRUE(agrees_with_dense(output, p, query)) << rows << " rows, " << n << " keys";
+}
+TEST(Needs, B04_SoftCapAtTheEdgeOfATileOneRow) {
+  for (const std::size_t tile : {4u, 8u, 16u, 32u, 64u, 128u, 4096u}) {
+    for (const std::size_t n : {tile - 1, tile, tile + 1, 2 * tile + 1}) expect_no_padding(1, n);
+  }
+}
+// Many rows take another kernel; its tiles are of keys and of rows.
+TEST(Needs, B04_SoftCapAtTheEdgeOfATileManyRows) {
+  for (const std::size_t tile : {4u, 8u, 16u, 32u, 48u, 64u, 128u, 256u}) {
+    for (const std::size_t n : {tile - 1, tile, tile + 1, 2 * tile + 1}) {
+      expect_no_padding(5, n);  // a chunk against more keys, or fewer
+      expect_no_padding(33, n);
+      if (n <= 129) expect_no_padding(n, n);  // a whole prompt
+    }
+  }
+}
+
 // ik_llama.cpp: a masked row was NaN. cubecl: the harness passed whenever the reference was NaN.
 TEST(Needs, B05_MaskedRowsAreZeroAndTheComparatorSeesNan) {
   const auto p = random_problem<float>({40, 24, 16, 2}, 3);
@@ -248,15 +282,59 @@ TEST(Needs, B13_TiesGoToTheLowerPosition) {
   EXPECT_EQ(two.picks()[1].position, 1);
 }
 
-// mlx-lm: top-k without sinks collapses where n passes k. Composition is explicit; up to the budget it is dense.
+// mlx-lm: top-k without sinks collapses at the budget cliff. Up to the budget every composition is dense ...
 TEST(Needs, B14_DenseUpToTheBudget) {
-  for (const std::size_t n : {1u, 63u, 64u}) {
-    const auto p = random_problem<float>({n, 24, 16, 2}, n);
-    State sparse = attend(stack(Sinks{4}, Window{16}, TopK{44}), p.query(), p.kv());
-    EXPECT_TRUE(agrees_with_dense(sparse.view(), p, p.query())) << n << " keys";
+  for (const char* text :
+       {"topk(64)", "sinks(4)+topk(60)", "window(16)+topk(48)", "sinks(4)+window(16)+topk(44)"}) {
+    for (const std::size_t n : {1u, 5u, 63u, 64u}) {
+      const auto p = random_problem<float>({n, 24, 16, 2}, n);
+      for (const Grouping grouping : {Grouping::kPerGroup, Grouping::kPerHead}) {
+        Query q = p.query();
+        q.grouping = grouping;
+        State sparse = attend(parse(text), q, p.kv());
+        EXPECT_TRUE(agrees_with_dense(sparse.view(), p, q)) << text << " of " << n << " keys";
+      }
+    }
+    const auto past = random_problem<float>({65, 24, 16, 2}, 9);
+    EXPECT_EQ(list_of(select(parse(text), past.query(), past.kv())).size(), 64u) << text;
   }
-  const auto p = random_problem<float>({65, 24, 16, 2}, 9);
-  EXPECT_EQ(list_of(select(stack(Sinks{4}, Window{16}, TopK{44}), p.query(), p.kv())).size(), 64u);
+}
+// ... and past it a composition holds what it names and nothing else: top-k alone has no hidden sinks or window.
+TEST(Needs, B14_CompositionIsExplicit) {
+  for (const std::size_t n : {73u, 74u, 300u}) {
+    std::vector<float> s(n);
+    for (std::size_t i = 0; i < n; ++i) s[i] = static_cast<float>(i * 7919 % n) / 16;
+    for (std::size_t i = 0; i < 4; ++i)
+      s[i] = s[n - 1 - i] = -8 - static_cast<float>(i);  // both ends are least
+    const GivenLogits<float> p({s});
+    const auto has = [&](const char* text, std::size_t position) {
+      const std::vector<Weighted> list = list_of(select(parse(text), p.query(), p.kv()));
+      EXPECT_EQ(list.size(), 64u) << text;
+      return std::any_of(list.begin(), list.end(), [&](const Weighted& w) {
+        return w.position == static_cast<std::int64_t>(position);
+      });
+    };
+    EXPECT_FALSE(has("topk(64)", 3)) << n << " keys, a sink";
+    EXPECT_FALSE(has("window(4)+topk(60)", 3));
+    EXPECT_TRUE(has("sinks(4)+topk(60)", 3));
+    EXPECT_FALSE(has("sinks(4)+topk(60)", n - 4)) << n << " keys, the newest";
+    EXPECT_TRUE(has("sinks(4)+window(4)+topk(56)", n - 4));
+    EXPECT_TRUE(has("sinks(4)+window(4)+topk(56)", 3));
+  }
+}
+// What exact top-k drops at the cliff itself is its least logit, so the error there is that of one key.
+TEST(Needs, B14_TheFirstKeyPastTheBudgetIsTheLeast) {
+  const auto p = random_problem<float>({65, 24, 16, 1}, 9);
+  const Selection top = select(TopK{64}, p.query(), p.kv());
+  const State sparse = attend(top, p.query(), p.kv()), dense = attend(Dense{}, p.query(), p.kv());
+  double dropped = 1;  // its share of the softmax
+  for (const Weighted& w : list_of(top)) {
+    Query one = p.query();
+    one.visible = {w.position, w.position + 1};
+    dropped -= std::exp(static_cast<double>(attend(Dense{}, one, p.kv()).lse() - dense.lse()));
+  }
+  EXPECT_LT(dropped, 1.0 / 65);
+  EXPECT_NEAR(dense.lse() - sparse.lse(), -std::log1p(-dropped), 1e-5);
 }
 
 // native-sparse-attention: k > n crashed.
@@ -456,22 +534,30 @@ TEST(Needs, B27_TwoThreadsTwoWorkspaces) {
   for (State& state : states) EXPECT_TRUE(same_bits(state.out(), expected.out(), 64));
 }
 
-// modular, transformers: learned sink logits dropped, or of the wrong head.
+// modular, transformers: learned sink logits dropped, or of the wrong head. One row and many, whole prompts and chunks.
 TEST(Needs, B28_SinkLogitsEnlargeTheDenominator) {
-  LayerProblem<float> p({4, 2, 8, 4}, {{3, 10}}, 19);
-  std::fill(p.q.begin(), p.q.end(), 0.0f);  // every logit is 0
-  for (auto& head : p.heads) std::fill(head.values.begin(), head.values.end(), 1.0f);
   const float sinks[] = {-1, 0, 1, 3};
-  LayerQuery query = p.query();
-  query.sink_logits = sinks;
-  LayerOutput output(p);
-  attend(Dense{}, query, p.kv(), output.state());
-  for (std::size_t r = 0; r < 3; ++r) {
-    const auto n = static_cast<float>(8 + r);  // rows 7, 8, 9 of 10 positions
-    for (std::size_t h = 0; h < 4; ++h) {
-      EXPECT_NEAR(output.row(r, h).out.row(0)[0], n / (n + std::exp(sinks[h])), 1e-6)
-          << "row " << r << ", head " << h;
-      EXPECT_NEAR(output.row(r, h).lse_of(0), std::log(n + std::exp(sinks[h])), 1e-5);
+  for (const std::size_t rows : {1u, 3u, 4u, 33u, 140u}) {
+    for (const std::size_t before : {0u, 7u, 130u}) {
+      const std::size_t n = before + rows;
+      LayerProblem<float> p({4, 2, 8, 4}, {{rows, n}}, 19);
+      std::fill(p.q.begin(), p.q.end(), 0.0f);  // every logit is 0
+      for (auto& head : p.heads) std::fill(head.values.begin(), head.values.end(), 1.0f);
+      for (const bool causal : {true, false}) {
+        LayerQuery query = p.query();
+        query.sink_logits = sinks;
+        query.causal = causal;
+        LayerOutput output(p);
+        attend(Dense{}, query, p.kv(), output.state());
+        for (std::size_t r = 0; r < rows; ++r) {
+          const auto seen = static_cast<float>(causal ? before + r + 1 : n);
+          for (std::size_t h = 0; h < 4; ++h) {
+            ASSERT_NEAR(output.row(r, h).out.row(0)[0], seen / (seen + std::exp(sinks[h])), 1e-6)
+                << "row " << r << " of " << rows << ", " << n << " keys, head " << h;
+            ASSERT_NEAR(output.row(r, h).lse_of(0), std::log(seen + std::exp(sinks[h])), 1e-5);
+          }
+        }
+      }
     }
   }
 }
