@@ -17,7 +17,7 @@ const std::vector<Method> kSparse = {
 };
 const std::vector<ModelOption> kOptions = {
     {.what = "dense_window", .window = 1024},
-    {.what = "dense_softcap", .soft_cap = 50},
+    {.what = "dense_softcap", .soft_cap = 10},
     {.what = "dense_noncausal", .causal = false},
 };
 const std::vector<Method> kChunk = {{"dense_chunk", "dense"}};
