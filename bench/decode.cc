@@ -45,7 +45,8 @@ const std::vector<Method> k4kPages = {{"dense_4k", "dense"}, {"topk_4k-5pct", "t
 // What families of models ask for, with the values of one that does; but the cap of Gemma 2, 50, hardly
 // changes logits as small as this data's.
 const std::vector<ModelOption> kOptions = {
-    {.what = "dense_softcap", .soft_cap = 10},        {.what = "dense_alibi", .alibi = true},  // BLOOM
+    {.what = "dense_softcap", .soft_cap = 10},         // Gemma 2
+    {.what = "dense_alibi", .alibi = true},            // BLOOM
     {.what = "dense_window", .window = 4096},          // Mistral
     {.what = "dense_sinklogit", .sink_logits = true},  // gpt-oss
     {.what = "dense_scale", .scale = 1.0 / 128},       // Granite
