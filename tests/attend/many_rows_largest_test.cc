@@ -75,6 +75,7 @@ void expect_storage_is_same() {
 TEST(ManyRowsLargest, F16) { expect_storage_is_same<F16, F16>(); }
 TEST(ManyRowsLargest, BF16) { expect_storage_is_same<BF16, BF16>(); }
 TEST(ManyRowsLargest, BF16AndF32) { expect_storage_is_same<BF16, float>(); }
+TEST(ManyRowsLargest, I8) { expect_storage_is_same<I8, I8>(); }
 
 TEST(ManyRowsLargest, LogitRulesVisibleRangesAndSinkLogits) {
   const LayerProblem<float> p({8, 2, 20, 12}, {{70, 400}}, 2);

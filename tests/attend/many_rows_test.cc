@@ -56,6 +56,8 @@ TEST(ManyRows, F16) { expect_storage_is_right<F16, F16>(); }
 TEST(ManyRows, BF16) { expect_storage_is_right<BF16, BF16>(); }
 TEST(ManyRows, F16AndF32) { expect_storage_is_right<F16, float>(); }
 TEST(ManyRows, BF16AndF16) { expect_storage_is_right<BF16, F16>(); }
+TEST(ManyRows, I8) { expect_storage_is_right<I8, I8>(); }
+TEST(ManyRows, I8AndBF16) { expect_storage_is_right<I8, BF16>(); }
 
 TEST(ManyRows, LogitRulesAndSinkLogits) {
   const LayerProblem<float> p({8, 2, 20, 12}, {{33, 150}, {6, 4}, {1, 0}}, 1);

@@ -13,11 +13,11 @@ constexpr float kPoisons[] = {NAN, INFINITY, -INFINITY};
 /// Poisons the rows that `selection` does not hold.
 template <class T>
 void poison(std::vector<T>& rows, std::size_t cols, const Selection& selection, float with) {
-  const std::size_t n = rows.size() / cols;
+  const std::size_t n = rows.size() / row_values<T>(cols);
   std::vector<bool> selected(n);
   for (const Weighted& w : list_of(selection)) selected[static_cast<std::size_t>(w.position)] = true;
   for (std::size_t i = 0; i < n; ++i) {
-    if (!selected[i]) std::fill_n(rows.begin() + static_cast<std::ptrdiff_t>(i * cols), cols, stored<T>(with));
+    if (!selected[i]) fill_row(row_at(rows, i, cols), cols, with);
   }
 }
 
@@ -53,7 +53,7 @@ void expect_no_effect(const E& estimator, Reads reads) {
 
 template <class K>
 struct Poison : testing::Test {};
-using Storages = testing::Types<float, F16, BF16>;
+using Storages = testing::Types<float, F16, BF16, I8>;
 TYPED_TEST_SUITE(Poison, Storages);
 
 TYPED_TEST(Poison, Sinks) { expect_no_effect<TypeParam>(Sinks{5}, Reads::kNothing); }

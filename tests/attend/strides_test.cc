@@ -72,7 +72,7 @@ template <class K>
 void expect_any_alignment() {
   const auto p = random_problem<K>({50, 31, 17, 3}, 6);
   for (std::size_t shift = 0; shift < 64 / sizeof(K); shift += 3) {
-    std::vector<K> keys(50 * 31 + shift), values(50 * 17 + shift);
+    std::vector<K> keys(p.keys.size() + shift), values(p.values.size() + shift);
     std::copy(p.keys.begin(), p.keys.end(), keys.begin() + static_cast<std::ptrdiff_t>(shift));
     std::copy(p.values.begin(), p.values.end(), values.begin() + static_cast<std::ptrdiff_t>(shift));
     expect_same_as_flat(p, ContiguousKv<K>{{keys.data() + shift, 50, 31}, {values.data() + shift, 50, 17}});
@@ -81,6 +81,27 @@ void expect_any_alignment() {
 TEST(Strides, AnyAlignmentOfF32) { expect_any_alignment<float>(); }
 TEST(Strides, AnyAlignmentOfF16) { expect_any_alignment<F16>(); }
 TEST(Strides, AnyAlignmentOfBF16) { expect_any_alignment<BF16>(); }
+TEST(Strides, AnyAlignmentOfI8) { expect_any_alignment<I8>(); }
+
+// Rows of int8 with a gap behind their scales, adjacent keys and values, backwards, and one row repeated.
+TEST(Strides, OfI8) {
+  auto p = random_problem<I8>({50, 24, 20, 3}, 8);
+  const Strided<I8, I8> strided(p, 5, 3);
+  expect_same_as_flat(p, strided.kv());
+  constexpr std::size_t kKey = 28, kValue = 24;
+  std::vector<I8> both(50 * (kKey + kValue));
+  for (std::size_t i = 0; i < 50; ++i) {
+    std::copy_n(p.keys.data() + i * kKey, kKey, both.data() + (49 - i) * (kKey + kValue));
+    std::copy_n(p.values.data() + i * kValue, kValue, both.data() + (49 - i) * (kKey + kValue) + kKey);
+  }
+  const I8* last = both.data() + 49 * (kKey + kValue);
+  expect_same_as_flat(p, ContiguousKv<I8>{{last, 50, 24, -52}, {last + kKey, 50, 20, -52}});
+  for (std::size_t i = 1; i < 50; ++i) {
+    std::copy_n(p.keys.data(), kKey, p.keys.data() + i * kKey);
+    std::copy_n(p.values.data(), kValue, p.values.data() + i * kValue);
+  }
+  expect_same_as_flat(p, ContiguousKv<I8>{{p.keys.data(), 50, 24, 0}, {p.values.data(), 50, 20, 0}});
+}
 
 TEST(Strides, OfQOutAndLse) {
   const auto p = random_problem<float>({50, 24, 20, 3}, 7);

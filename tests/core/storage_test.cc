@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The 16-bit types against arithmetic that knows nothing of their bits: sign * significand * 2^exponent.
+// The 16-bit types against arithmetic that knows nothing of their bits: sign * significand * 2^exponent. Quantised
+// rows against what their scale promises.
 #include "skim/core/storage.h"
 
 #include <gtest/gtest.h>
@@ -7,11 +8,14 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <random>
+#include <vector>
 
 namespace {
 
 using skim::BF16;
 using skim::F16;
+using skim::I8;
 using skim::from_float;
 using skim::to_float;
 
@@ -152,10 +156,102 @@ TEST(Storage, WorksInConstants) {
 
 TEST(Storage, ArithmeticNamesWhatItCanRead) {
   static_assert(skim::kIsStorage<float, float> && skim::kIsStorage<F16, float> &&
-                skim::kIsStorage<BF16, float>);
+                skim::kIsStorage<BF16, float> && skim::kIsStorage<I8, float>);
   static_assert(skim::kIsStorage<double, double>);
   static_assert(!skim::kIsStorage<double, float> && !skim::kIsStorage<float, double> &&
                 !skim::kIsStorage<F16, double> && !skim::kIsStorage<int, float>);
+}
+
+// ---- rows ----
+
+std::vector<I8> quantised(const std::vector<float>& row) {
+  std::vector<I8> stored(skim::row_values<I8>(row.size()));
+  skim::quantize_row(row.data(), row.size(), stored.data());
+  return stored;
+}
+
+TEST(RowsOfI8, AreBytesWithTheirScaleBehind) {
+  static_assert(sizeof(I8) == 1 && skim::row_values<I8>(128) == 132 && skim::row_values<BF16>(128) == 128);
+  const auto stored = quantised({1, -127, 0.4f, 63.6f, -0.6f, 127});
+  const int bytes[] = {1, -127, 0, 64, -1, 127};
+  for (std::size_t c = 0; c < 6; ++c) EXPECT_EQ(stored[c].byte, bytes[c]) << c;
+  EXPECT_EQ(skim::scale_of(stored.data(), 6), 1);
+  float back[6];
+  skim::to_floats(stored.data(), 6, back);
+  for (std::size_t c = 0; c < 6; ++c) EXPECT_EQ(back[c], static_cast<float>(bytes[c]));
+}
+
+// Half a scale and half an ulp of the number, at every magnitude a float has: where the scale is subnormal too.
+TEST(RowsOfI8, AreWithinHalfAScale) {
+  std::mt19937_64 generator(1);
+  std::normal_distribution<float> normal;
+  std::vector<float> row(33);
+  for (int exponent = -149; exponent <= 124; ++exponent) {
+    for (int trial = 0; trial < 20; ++trial) {
+      for (float& x : row) x = std::ldexp(normal(generator), exponent);
+      const auto stored = quantised(row);
+      const double scale = skim::scale_of(stored.data(), row.size());
+      double max = 0;
+      for (std::size_t c = 0; c < row.size(); ++c) {
+        const double x = row[c], value = scale * stored[c].byte;
+        max = std::max(max, std::abs(x));
+        ASSERT_LE(std::abs(x - value), scale / 2 + std::abs(x) * 0x1p-23) << "exponent " << exponent;
+        ASSERT_GE(stored[c].byte, -127);
+      }
+      // As small as it can be, in steps of a subnormal.
+      ASSERT_NEAR(scale, max / 127, max / 127 * 0x1p-22 + 0x1p-149) << "exponent " << exponent;
+    }
+  }
+}
+
+TEST(RowsOfI8, TiesGoToEven) {
+  const auto stored = quantised({0.5f, 1.5f, 2.5f, -0.5f, -1.5f, 127});
+  const int bytes[] = {0, 2, 2, 0, -2, 127};
+  for (std::size_t c = 0; c < 6; ++c) EXPECT_EQ(stored[c].byte, bytes[c]) << c;
+}
+
+TEST(RowsOfI8, TheLargestFloatFits) {
+  constexpr float kMax = std::numeric_limits<float>::max();
+  const auto stored = quantised({kMax, -kMax, kMax / 2 * 1.01f});
+  EXPECT_EQ(stored[0].byte, 127);
+  EXPECT_EQ(stored[1].byte, -127);
+  EXPECT_EQ(stored[2].byte, 64);
+  EXPECT_TRUE(std::isfinite(skim::scale_of(stored.data(), 3)));
+}
+
+TEST(RowsOfI8, OfZerosHaveNoScale) {
+  for (const auto& row : {std::vector<float>{0, -0.0f, 0}, std::vector<float>{}}) {
+    const auto stored = quantised(row);
+    EXPECT_EQ(skim::scale_of(stored.data(), row.size()), 0);
+    for (std::size_t c = 0; c < row.size(); ++c) EXPECT_EQ(stored[c].byte, 0);
+  }
+}
+
+// What is not a number must not become one.
+TEST(RowsOfI8, AnInfinityOrNanPoisonsTheRow) {
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  for (const float x : {kInf, -kInf, std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN()}) {
+    const auto stored = quantised({1, x, 2});
+    EXPECT_TRUE(std::isnan(skim::scale_of(stored.data(), 3)));
+    float back[3];
+    skim::to_floats(stored.data(), 3, back);
+    for (const float y : back) EXPECT_TRUE(std::isnan(y));
+  }
+}
+
+TEST(Rows, OfOtherTypesAreRoundedValueByValue) {
+  const float row[] = {1.0f / 3, -2.5f, 65519};
+  F16 f16[3];
+  BF16 bf16[3];
+  skim::from_floats(row, 3, f16);
+  skim::from_floats(row, 3, bf16);
+  float back[3];
+  skim::to_floats(f16, 3, back);
+  for (std::size_t c = 0; c < 3; ++c) {
+    EXPECT_EQ(f16[c].bits, from_float<F16>(row[c]).bits);
+    EXPECT_EQ(bf16[c].bits, from_float<BF16>(row[c]).bits);
+    EXPECT_EQ(back[c], to_float(f16[c]));
+  }
 }
 
 }  // namespace

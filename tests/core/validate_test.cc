@@ -84,6 +84,45 @@ TEST(Validate, Keys) {
   expect_refused([](Fitting& f) { f.kv.keys.cols = kHuge; }, {"keys"});
 }
 
+// A row of d bytes has a scale behind it: a stride of d would read the next row as one.
+TEST(Validate, RowsOfI8HoldTheirScales) {
+  std::vector<skim::I8> rows(200);
+  const auto check = [](const auto& kv) {
+    skim::Buffer<std::uint64_t> seen;
+    skim::check_kv(kv, seen);
+  };
+  const auto flat = [&](std::ptrdiff_t key_stride, std::ptrdiff_t value_stride, std::size_t n = 10) {
+    return ContiguousKv<skim::I8>{{rows.data() + 100, n, 8, key_stride}, {rows.data() + 100, n, 6, value_stride}};
+  };
+  EXPECT_NO_THROW(check(ContiguousKv<skim::I8>{{rows.data(), 10, 8}, {rows.data(), 10, 6}}));
+  for (const std::ptrdiff_t stride : {12, 13, -12, 100, 0}) EXPECT_NO_THROW(check(flat(stride, stride)));
+  EXPECT_NO_THROW(check(flat(8, 6, 1)));  // one row has no stride
+  expect_error([&] { check(flat(8, 10)); }, {"keys of int8", "stride is 8", "take 12"});
+  expect_error([&] { check(flat(-11, 10)); }, {"keys of int8", "stride is -11", "take 12"});
+  expect_error([&] { check(flat(12, 6)); }, {"values of int8", "stride is 6", "take 10"});
+  EXPECT_NO_THROW(check(ContiguousKv<F16, float>{{nullptr, 0, 8, 3}, {nullptr, 0, 6, 3}}));
+
+  const std::vector<std::int32_t> table{1, 0};
+  PagedKv<skim::I8> fits{6, 3, table, 2, {rows.data(), 8, 66, 22}, {rows.data() + 12, 6, 66, 22}};
+  EXPECT_NO_THROW(check(fits));
+  auto kv = fits;
+  kv.keys.row_stride = 8;
+  expect_error([&] { check(kv); }, {"rows of a key page", "stride is 8", "take 12"});
+  kv = fits;
+  kv.values.row_stride = 9;
+  expect_error([&] { check(kv); }, {"rows of a value page", "stride is 9", "take 10"});
+  kv = fits;
+  kv.keys.page_stride = 11;
+  expect_error([&] { check(kv); }, {"key pages", "stride is 11", "take 12"});
+  kv.n = 3;  // one page: its stride is not used
+  EXPECT_NO_THROW(check(kv));
+  kv = fits;
+  kv.n = 2;
+  kv.page_size = 1;
+  kv.keys.row_stride = 1;  // a page of one row: nor is that
+  EXPECT_NO_THROW(check(kv));
+}
+
 TEST(Validate, EmptyHeadsMayBeNull) {
   Fitting f;
   f.kv = {{nullptr, 0, 4}, {nullptr, 0, 3}};

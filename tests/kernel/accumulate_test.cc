@@ -117,7 +117,8 @@ struct Stored {
 template <class T>
 class Accumulate : public ::testing::Test {};
 using KeysAndValues = ::testing::Types<Stored<float, float>, Stored<F16, F16>, Stored<BF16, BF16>,
-                                       Stored<float, BF16>, Stored<BF16, F16>, Stored<double, double>>;
+                                       Stored<float, BF16>, Stored<BF16, F16>, Stored<I8, I8>, Stored<BF16, I8>,
+                                       Stored<double, double>>;
 TYPED_TEST_SUITE(Accumulate, KeysAndValues);
 
 // Every group size with every way a row of values can end.
@@ -186,9 +187,15 @@ TYPED_TEST(Accumulate, LongTailsDoNotStagnate) {
   p.q = {1};
   long double sum = 0, tail = 0;
   for (std::size_t i = 0; i < kKeys; ++i) {
-    p.keys.push_back(test::stored<Key>(i == 0 ? 0.0 : logit(random)));
-    p.values.push_back(test::stored<Value>(i == 0 ? 0.0 : 1.0));
-    const long double weight = std::exp(static_cast<long double>(to_float(p.keys[i])));
+    const double key = i == 0 ? 0.0 : logit(random), value = i == 0 ? 0.0 : 1.0;
+    p.keys.resize((i + 1) * row_values<Key>(1));
+    test::store_row(&key, 1, test::row_at(p.keys, i, 1));
+    p.values.resize((i + 1) * row_values<Value>(1));
+    test::store_row(&value, 1, test::row_at(p.values, i, 1));
+  }
+  const test::Matrix keys = test::numbers_of(p.keys, kKeys, 1);
+  for (std::size_t i = 0; i < kKeys; ++i) {
+    const long double weight = std::exp(static_cast<long double>(keys(i, 0)));
     sum += weight;
     tail += i == 0 ? 0 : weight;
   }

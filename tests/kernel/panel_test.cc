@@ -67,20 +67,51 @@ TEST(PanelRows, AMissingRowIsZero) {
   }
 }
 
+// What a query counts as against quantised keys, the same as where they are read one by one.
+TEST(PanelRows, AreRoundedForQuantisedKeys) {
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal;
+  std::vector<float> row(37);
+  for (float& x : row) x = normal(random);
+  Buffer<std::int16_t> rounded;
+  rounded.resize(round_up(row.size(), kStep<float>));
+  const float step = round_row(row.data(), row.size(), rounded.data());
+  Buffer<float> panel;
+  panel.resize(row.size() * kPanel<float>);
+  const std::vector<float> zeros(row.size()), poison(row.size(), std::numeric_limits<float>::infinity());
+  for (std::size_t i = 0; i < kPanel<float>; ++i) {
+    const float* lane = i % 4 == 0 ? nullptr : i % 4 == 1 ? row.data() : i % 4 == 2 ? zeros.data() : poison.data();
+    to_panel<float, I8>(lane, row.size(), i, panel.data());
+  }
+  for (std::size_t c = 0; c < row.size(); ++c) {
+    for (std::size_t i = 0; i < kPanel<float>; ++i) {
+      const float x = panel[c * kPanel<float> + i];
+      if (i % 4 == 3) {
+        EXPECT_TRUE(std::isnan(x));
+      } else {
+        EXPECT_EQ(x, i % 4 == 1 ? step * static_cast<float>(rounded[c]) : 0.0f);
+      }
+    }
+  }
+}
+
 template <class T>
 void expect_widens() {
   std::mt19937 random(2);
   std::uniform_real_distribution<float> uniform(-1, 1);
   for (std::size_t cols = 1; cols <= 2 * kStep<float> + 3; ++cols) {
-    std::vector<T> row(cols);  // its size is exact: a sanitizer sees what is read beyond
-    for (T& x : row) x = from_float<T>(uniform(random));
-    std::vector<float> wide(cols, 7);
+    std::vector<float> numbers(cols), expected(cols), wide(cols, 7);
+    for (float& x : numbers) x = uniform(random);
+    std::vector<T> row(row_values<T>(cols));  // its size is exact: a sanitizer sees what is read beyond
+    from_floats(numbers.data(), cols, row.data());
+    to_floats(row.data(), cols, expected.data());
     EXPECT_TRUE((widen_row<T, float>(row.data(), cols, wide.data())));
-    for (std::size_t c = 0; c < cols; ++c) EXPECT_EQ(wide[c], to_float(row[c]));
+    EXPECT_EQ(wide, expected);
     for (const float bad :
          {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
       std::vector<T> spoilt = row;
-      spoilt[cols - 1] = from_float<T>(bad);
+      numbers[cols - 1] = bad;
+      from_floats(numbers.data(), cols, spoilt.data());
       EXPECT_FALSE((widen_row<T, float>(spoilt.data(), cols, wide.data()))) << cols;
     }
   }
@@ -89,6 +120,7 @@ TEST(PanelRows, WidensEveryLengthAndTellsWhatIsNotFinite) {
   expect_widens<float>();
   expect_widens<F16>();
   expect_widens<BF16>();
+  expect_widens<I8>();
 }
 
 }  // namespace

@@ -89,6 +89,8 @@ TEST(Prefill, IsRightForEveryStorage) {
   check(random_chunk<BF16>(200, 20, 4, 72, 40));
   check(random_chunk<float, BF16>(200, 20, 1, 64, 64));
   check(random_chunk<F16, float>(200, 20, 8, 33, 65));
+  check(random_chunk<I8>(200, 20, 4, 72, 40));
+  check(random_chunk<F16, I8>(200, 20, 3, 33, 65));
   check(random_chunk<double>(200, 20, 4, 40, 72));
 }
 

@@ -104,6 +104,7 @@ TEST(Preselect, HoldsTheLargestOfEveryRow) {
 TEST(Preselect, OfEveryStorageAndInDouble) {
   Asked<F16>(500, 33, 40, 4, 20).expect_right(22);
   Asked<BF16>(500, 33, 40, 4, 20).expect_right(22);
+  Asked<I8>(500, 33, 40, 4, 20).expect_right(22);
   Asked<double>(500, 33, 40, 4, 20).expect_right(20);
 }
 

@@ -29,7 +29,7 @@ std::vector<std::vector<RealOf<K>>> dots_of(const Problem<K>& p, std::size_t fir
   q.rows = {q.rows.row(first_head), heads, q.rows.cols};
   const K* keys[kBlock];
   for (std::size_t t = 0; t < kBlock; ++t) {
-    keys[t] = p.keys.data() + positions[std::min(t, positions.size() - 1)] * p.shape.d;
+    keys[t] = test::row_at(p.keys, positions[std::min(t, positions.size() - 1)], p.shape.d);
   }
   Buffer<RealOf<K>> out;
   out.resize(heads * kBlock);
@@ -47,7 +47,7 @@ const std::vector<std::size_t> kDims = {1,  2,  3,  7,  8,   15,  16,  17,  31, 
 
 template <class K>
 class DotsOf : public testing::Test {};
-using AllStorage = testing::Types<float, F16, BF16, double>;
+using AllStorage = testing::Types<float, F16, BF16, I8, double>;
 TYPED_TEST_SUITE(DotsOf, AllStorage);
 
 // Against a plain sum in double (long double for double), for every group size and row length.
@@ -60,12 +60,14 @@ TYPED_TEST(DotsOf, AreDotProducts) {
     for (std::size_t heads = 1; heads <= 9; ++heads) {
       const auto p = test::random_problem<TypeParam>({11, d, 1, heads}, 100 * d + heads);
       const auto dots = dots_of(p, 0, heads, positions, false);
+      const test::Matrix keys = test::numbers_of(p.keys, 11, d);
       for (std::size_t h = 0; h < heads; ++h) {
+        std::vector<double> q(p.q.data() + h * d, p.q.data() + (h + 1) * d);
+        if (kHasScale<TypeParam>) test::round_row(q);
         for (std::size_t i = 0; i < 11; ++i) {
           long double sum = 0, magnitude = 0;
           for (std::size_t c = 0; c < d; ++c) {
-            const long double product =
-                static_cast<long double>(p.q[h * d + c]) * to_float(p.keys[i * d + c]);
+            const long double product = static_cast<long double>(q[c]) * keys(i, c);
             sum += product;
             magnitude += std::abs(product);
           }
@@ -111,10 +113,16 @@ TYPED_TEST(DotsOf, CountsEveryColumnOnce) {
   for (const std::size_t d : kDims) {
     Problem<TypeParam> p;
     p.shape = {1, d, 1, 1};
-    p.keys.assign(d, test::stored<TypeParam>(1));
-    p.values.assign(1, test::stored<TypeParam>(0));
+    p.keys.resize(row_values<TypeParam>(d));
+    const double number = kHasScale<TypeParam> ? 127 : 1;  // of a quantised row the scale is 1
+    test::fill_row(p.keys.data(), d, number);
+    p.values.resize(row_values<TypeParam>(1));
     for (std::size_t c = 0; c < d; ++c) p.q.push_back(static_cast<RealOf<TypeParam>>(c * c + 1));
-    const double expected = std::accumulate(p.q.begin(), p.q.end(), 0.0);
+    if constexpr (kHasScale<TypeParam>) {
+      if (p.q.back() > 32767) continue;  // a step of 1 for whole numbers
+      p.q[0] = 32767;
+    }
+    const double expected = number * std::accumulate(p.q.begin(), p.q.end(), 0.0);
     if (expected > 0x1p24) continue;  // float has no room for exact sums
     EXPECT_EQ(dots_of(p, 0, 1, {0}, false)[0][0], expected) << d;
   }

@@ -144,9 +144,24 @@ class StorageOf : public testing::Test {
     return values;
   }
 
-  static T numbered(std::size_t i) { return test::stored<T>(static_cast<double>(i) + 0.25); }
+  static T numbered(std::size_t i) {
+    if constexpr (kHasScale<T>) {
+      return {static_cast<std::int8_t>(i + 1)};
+    } else {
+      return test::stored<T>(static_cast<double>(i) + 0.25);
+    }
+  }
+
+  /// What `load` makes of it: of a quantised row, the byte.
+  static RealOf<T> number_of(T x) {
+    if constexpr (kHasScale<T>) {
+      return x.byte;
+    } else {
+      return to_float(x);
+    }
+  }
 };
-using AllStorage = testing::Types<float, F16, BF16, double>;
+using AllStorage = testing::Types<float, F16, BF16, I8, double>;
 TYPED_TEST_SUITE(StorageOf, AllStorage);
 
 TYPED_TEST(StorageOf, JoinUndoesSplit) {
@@ -165,6 +180,8 @@ TYPED_TEST(StorageOf, LoadsWhatToFloatReads) {
   for (std::size_t i = 0; i < stored.size(); ++i) {
     if constexpr (sizeof(TypeParam) == 2) {
       stored[i] = TypeParam{static_cast<std::uint16_t>(i)};
+    } else if constexpr (kHasScale<TypeParam>) {
+      stored[i] = TypeParam{static_cast<std::int8_t>(i * 7)};
     } else {
       stored[i] = static_cast<TypeParam>(static_cast<int>(i) - 30000) / TypeParam{7};
     }
@@ -174,7 +191,7 @@ TYPED_TEST(StorageOf, LoadsWhatToFloatReads) {
     Storage<TypeParam, Real>::load(stored.data() + at, a, b);
     const std::vector<Real> values = TestFixture::in_order(a, b);
     for (std::size_t i = 0; i < kStep<Real>; ++i) {
-      const Real expected = to_float(stored[at + i]);
+      const Real expected = TestFixture::number_of(stored[at + i]);
       if (std::isnan(expected)) {
         ASSERT_TRUE(std::isnan(values[i])) << at + i;
       } else {
@@ -195,7 +212,7 @@ TYPED_TEST(StorageOf, TailReadsNothingBeyondTheRow) {
     load_tail<Real>(row.get(), count, a, b);
     const std::vector<Real> values = TestFixture::in_order(a, b);
     for (std::size_t i = 0; i < kStep<Real>; ++i) {
-      EXPECT_EQ(values[i], i < count ? static_cast<Real>(i) + Real(0.25) : Real{0}) << count;
+      EXPECT_EQ(values[i], i < count ? TestFixture::number_of(TestFixture::numbered(i)) : Real{0}) << count;
     }
   }
 }
@@ -229,7 +246,7 @@ TYPED_TEST(StorageOf, LanesOfQueryAndKeyMeet) {
   lanes.resize(kStep<Real>);
   for (std::size_t i = 0; i < kStep<Real>; ++i) {
     key[i] = TestFixture::numbered(i);
-    row[i] = to_float(key[i]);
+    row[i] = TestFixture::number_of(key[i]);
   }
   to_lanes<TypeParam>(row.data(), row.size(), lanes.data());
   Vec<Real> a, b;

@@ -62,7 +62,7 @@ struct CanonicalBits : testing::Test {
     }
   }
 };
-using Storages = testing::Types<float, F16, BF16>;
+using Storages = testing::Types<float, F16, BF16, I8>;
 TYPED_TEST_SUITE(CanonicalBits, Storages);
 
 TYPED_TEST(CanonicalBits, InAGroupOfAnySize) {
@@ -146,7 +146,9 @@ TYPED_TEST(CanonicalBits, OfSumsOverASpanHoweverItIsCut) {
 TYPED_TEST(CanonicalBits, OfEqualKeys) {
   for (const std::size_t d : kDims) {
     auto p = random_problem<TypeParam>({kN, d, 8, kHeads}, d);
-    for (std::size_t i = 1; i < kN; ++i) std::copy_n(p.keys.begin(), d, p.keys.begin() + static_cast<std::ptrdiff_t>(i * d));
+    for (std::size_t i = 1; i < kN; ++i) {
+      std::copy_n(p.keys.data(), row_values<TypeParam>(d), row_at(p.keys, i, d));
+    }
     const auto all = logits_of(rows_of(p, 0, kHeads, {}), p.kv());
     for (std::size_t h = 0; h < kHeads; ++h) {
       for (std::size_t i = 0; i < kN; ++i) EXPECT_EQ(all[h * kN + i], all[h * kN]) << "d " << d << ", key " << i;
@@ -167,7 +169,7 @@ TYPED_TEST(CanonicalBits, TiesAreCutAlikeOnEveryPath) {
   auto p = random_problem<TypeParam>({n, d, 8, 4}, 9);
   std::mt19937 generator(1);
   for (std::size_t i = 9; i < n; ++i) {
-    std::copy_n(p.keys.begin() + generator() % 9 * d, d, p.keys.begin() + static_cast<std::ptrdiff_t>(i * d));
+    std::copy_n(row_at(p.keys, generator() % 9, d), row_values<TypeParam>(d), row_at(p.keys, i, d));
   }
   for (std::size_t h = 1; h < 4; ++h) std::copy_n(p.q.begin(), d, p.q.begin() + static_cast<std::ptrdiff_t>(h * d));
   const Query group = p.query(), head = p.query().head(2);

@@ -21,13 +21,15 @@ template <class K, class V>
 class Strided {
  public:
   Strided(const Problem<K, V>& p, std::size_t key_gap, std::size_t value_gap)
-      : shape_(p.shape), key_stride_(p.shape.d + key_gap), value_stride_(p.shape.d_v + value_gap) {
+      : shape_(p.shape),
+        key_stride_(row_values<K>(p.shape.d) + key_gap),
+        value_stride_(row_values<V>(p.shape.d_v) + value_gap) {
     // Exactly up to the end of the last row.
-    keys_.assign(shape_.n == 0 ? 0 : shape_.n * key_stride_ - key_gap, stored<K>(kNan));
-    values_.assign(shape_.n == 0 ? 0 : shape_.n * value_stride_ - value_gap, stored<V>(kNan));
+    keys_.assign(shape_.n == 0 ? 0 : shape_.n * key_stride_ - key_gap, poison<K>());
+    values_.assign(shape_.n == 0 ? 0 : shape_.n * value_stride_ - value_gap, poison<V>());
     for (std::size_t i = 0; i < shape_.n; ++i) {
-      std::copy_n(p.keys.data() + i * shape_.d, shape_.d, keys_.data() + i * key_stride_);
-      std::copy_n(p.values.data() + i * shape_.d_v, shape_.d_v, values_.data() + i * value_stride_);
+      std::copy_n(row_at(p.keys, i, shape_.d), row_values<K>(shape_.d), keys_.data() + i * key_stride_);
+      std::copy_n(row_at(p.values, i, shape_.d_v), row_values<V>(shape_.d_v), values_.data() + i * value_stride_);
     }
   }
 
@@ -64,7 +66,8 @@ class InPages {
     // Bytes from one row to the next, and from the start of a row to its values.
     constexpr std::size_t kUnit = std::max(sizeof(K), sizeof(V));
     const auto whole = [](std::size_t bytes) { return (bytes + kUnit - 1) / kUnit * kUnit; };
-    const std::size_t key_bytes = whole(shape_.d * sizeof(K)), value_bytes = whole(shape_.d_v * sizeof(V));
+    const std::size_t key_bytes = whole(row_values<K>(shape_.d) * sizeof(K));
+    const std::size_t value_bytes = whole(row_values<V>(shape_.d_v) * sizeof(V));
     const bool beside = adjacency == Adjacency::kAdjacent;
     key_row_ = beside ? key_bytes + value_bytes : key_bytes;
     value_row_ = beside ? key_bytes + value_bytes : value_bytes;
@@ -74,8 +77,8 @@ class InPages {
 
     poison_all();
     for (std::size_t i = 0; i < shape_.n; ++i) {
-      std::memcpy(key_at(i), p.keys.data() + i * shape_.d, shape_.d * sizeof(K));
-      std::memcpy(value_at(i), p.values.data() + i * shape_.d_v, shape_.d_v * sizeof(V));
+      std::memcpy(key_at(i), row_at(p.keys, i, shape_.d), row_values<K>(shape_.d) * sizeof(K));
+      std::memcpy(value_at(i), row_at(p.values, i, shape_.d_v), row_values<V>(shape_.d_v) * sizeof(V));
     }
   }
 
@@ -101,9 +104,9 @@ class InPages {
  private:
   void poison_all() {
     for (std::size_t r = 0; r < pages_ * page_size_; ++r) {
-      std::fill_n(reinterpret_cast<K*>(keys_.data() + r * key_row_), shape_.d, stored<K>(kNan));
-      std::fill_n(reinterpret_cast<V*>(value_pool() + value_offset_ + r * value_row_), shape_.d_v,
-                  stored<V>(kNan));
+      std::fill_n(reinterpret_cast<K*>(keys_.data() + r * key_row_), row_values<K>(shape_.d), poison<K>());
+      std::fill_n(reinterpret_cast<V*>(value_pool() + value_offset_ + r * value_row_), row_values<V>(shape_.d_v),
+                  poison<V>());
     }
   }
   std::size_t slot(std::size_t i) const {

@@ -3,6 +3,7 @@
 #ifndef SKIM_TESTS_SUPPORT_PROBLEM_H_
 #define SKIM_TESTS_SUPPORT_PROBLEM_H_
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -44,6 +45,39 @@ T stored(double x) {
   }
 }
 
+/// Stores a row: row_values<T>(cols) of T.
+template <class T>
+void store_row(const double* row, std::size_t cols, T* to) {
+  if constexpr (std::is_same_v<T, I8>) {
+    const std::vector<float> floats(row, row + cols);
+    quantize_row(floats.data(), cols, to);
+  } else {
+    for (std::size_t c = 0; c < cols; ++c) to[c] = stored<T>(row[c]);
+  }
+}
+
+/// Stores the same number in a whole row.
+template <class T>
+void fill_row(T* to, std::size_t cols, double x) {
+  store_row(std::vector<double>(cols, x).data(), cols, to);
+}
+
+/// What no result may contain: a NaN, or a byte that makes any scale it is part of a NaN.
+template <class T>
+T poison() {
+  if constexpr (std::is_same_v<T, I8>) {
+    return I8{-1};
+  } else {
+    return stored<T>(std::numeric_limits<double>::quiet_NaN());
+  }
+}
+
+/// Row i of stored rows.
+template <class Rows>
+auto row_at(Rows& rows, std::size_t i, std::size_t cols) {
+  return rows.data() + i * row_values<typename Rows::value_type>(cols);
+}
+
 /// A query group and one KV head, as numbers in exactly as much memory as they need.
 template <class K, class V = K>
 struct Problem {
@@ -51,7 +85,7 @@ struct Problem {
 
   Shape shape;
   std::vector<Real> q;    // [g, d]
-  std::vector<K> keys;    // [n, d]
+  std::vector<K> keys;    // [n, d], quantised rows with their scales
   std::vector<V> values;  // [n, d_v]
 
   BasicQuery<Real> query() const {
@@ -72,11 +106,18 @@ Problem<K, V> random_problem(const Shape& shape, std::uint64_t seed, double spre
   Problem<K, V> p;
   p.shape = shape;
   p.q.resize(shape.group * shape.d);
-  p.keys.resize(shape.n * shape.d);
-  p.values.resize(shape.n * shape.d_v);
+  p.keys.resize(shape.n * row_values<K>(shape.d));
+  p.values.resize(shape.n * row_values<V>(shape.d_v));
   for (auto& x : p.q) x = static_cast<RealOf<K>>(spread * normal(generator));
-  for (auto& x : p.keys) x = stored<K>(normal(generator));
-  for (auto& x : p.values) x = stored<V>(normal(generator));
+  const auto fill = [&](auto& rows, std::size_t cols) {
+    std::vector<double> row(cols);
+    for (std::size_t i = 0; i < shape.n; ++i) {
+      for (double& x : row) x = normal(generator);
+      store_row(row.data(), cols, row_at(rows, i, cols));
+    }
+  };
+  fill(p.keys, shape.d);
+  fill(p.values, shape.d_v);
   return p;
 }
 
@@ -84,8 +125,29 @@ Problem<K, V> random_problem(const Shape& shape, std::uint64_t seed, double spre
 template <class T>
 Matrix numbers_of(const std::vector<T>& stored_numbers, std::size_t rows, std::size_t cols) {
   Matrix matrix{rows, cols, {}};
-  for (const T x : stored_numbers) matrix.numbers.push_back(to_float(x));
+  for (std::size_t i = 0; i < rows; ++i) {
+    const T* row = row_at(stored_numbers, i, cols);
+    for (std::size_t c = 0; c < cols; ++c) {
+      if constexpr (std::is_same_v<T, I8>) {
+        matrix.numbers.push_back(double{scale_of(row, cols)} * row[c].byte);
+      } else {
+        matrix.numbers.push_back(to_float(row[c]));
+      }
+    }
+  }
   return matrix;
+}
+
+/// The row that a query row counts as against quantised keys: multiples of its largest value / 32767. The reference
+/// gets what the kernel gets, as with keys and values. (Kernel and reference round in float, to the same multiple.)
+inline void round_row(std::vector<double>& row) {
+  float max = 0;
+  for (const double x : row) max = std::max(max, static_cast<float>(std::abs(x)));
+  float step = max / 32767;
+  if (step * 32767 < max) step = std::nextafter(step, max);
+  for (double& x : row) {
+    if (step != 0) x = double{step} * static_cast<double>(std::nearbyint(static_cast<float>(x) / step));
+  }
 }
 
 /// Row h of a query, for a KV head of n positions.
@@ -111,6 +173,25 @@ inline std::vector<Weighted> list_of(const Selection& selection) {
   return list;
 }
 
+/// Quantised values are multiplied by weights of 16 bits: multiples of (the largest p * scale of a block) / 32767. Adds
+/// what half such a multiple in every weight makes of the output. Blocks are 16 of a list in order, wherever they
+/// begin: so the largest of a block is at most the largest of the 15 before and behind.
+inline void add_rounding_of_weights(Bound& bound, const std::vector<I8>& values, std::size_t cols,
+                                    const std::vector<double>& logits, const std::vector<Weighted>& list, double lse) {
+  std::vector<double> product;
+  for (const Weighted& w : list) {
+    const auto i = static_cast<std::size_t>(w.position);
+    product.push_back(w.weight * std::exp(logits[i] - lse) * scale_of(row_at(values, i, cols), cols));
+  }
+  for (std::size_t j = 0; j < list.size(); ++j) {
+    const auto from = product.begin() + static_cast<std::ptrdiff_t>(j < 15 ? 0 : j - 15);
+    const auto to = product.begin() + static_cast<std::ptrdiff_t>(std::min(j + 16, list.size()));
+    const double half_step = *std::max_element(from, to) / 32767 / 2;
+    const I8* row = row_at(values, static_cast<std::size_t>(list[j].position), cols);
+    for (std::size_t c = 0; c < cols; ++c) bound.out[c] += half_step * std::abs(double{1} * row[c].byte);
+  }
+}
+
 /// Whether `state` is the attention of each row of `query` over `list`, within the bound of close.h.
 template <class K, class V>
 testing::AssertionResult agrees(const BasicStateView<RealOf<K>>& state, const Problem<K, V>& p,
@@ -118,10 +199,15 @@ testing::AssertionResult agrees(const BasicStateView<RealOf<K>>& state, const Pr
   const Matrix keys = numbers_of(p.keys, p.shape.n, p.shape.d);
   const Matrix values = numbers_of(p.values, p.shape.n, p.shape.d_v);
   for (std::size_t h = 0; h < query.heads(); ++h) {
-    const ReferenceQuery row = reference_query(query, h, p.shape.n);
-    ReferenceState reference = reference_attention(reference_logits(row, keys), values, list);
+    ReferenceQuery row = reference_query(query, h, p.shape.n);
+    if constexpr (std::is_same_v<K, I8>) round_row(row.row);
+    const std::vector<double> logits = reference_logits(row, keys);
+    ReferenceState reference = reference_attention(logits, values, list);
     if (query.sink_logits) add_sink(reference, query.sink_logits[h]);
-    const Bound bound = bound_of<RealOf<K>>(row, keys, list, reference);
+    Bound bound = bound_of<RealOf<K>>(row, keys, list, reference);
+    if constexpr (std::is_same_v<V, I8>) {
+      add_rounding_of_weights(bound, p.values, p.shape.d_v, logits, list, reference.lse);
+    }
     const auto close = is_close(state.out.row(h), state.lse_of(h), reference, bound);
     if (!close) return testing::AssertionFailure() << "head " << h << ": " << close.message();
   }

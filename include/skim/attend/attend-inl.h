@@ -74,7 +74,7 @@ template <class Real, class Kv>
 void check_call(const BasicQuery<Real>& q, const Kv& kv, Workspace& ws) {
   static_assert(KvHead<Kv>, "skim: keys and values come as a KvHead: ContiguousKv, PagedKv or a type like them");
   static_assert(kIsStorage<typename Kv::Key, Real> && kIsStorage<typename Kv::Value, Real>,
-                "skim: float queries go with keys and values in float, F16 or BF16; double with double");
+                "skim: float queries go with keys and values in float, F16, BF16 or I8; double with double");
   check_kv(kv, ws.page_marks);
   check_query(q, kv);
 }

@@ -11,11 +11,12 @@
 
 #include "skim/core/position.h"
 #include "skim/core/rows.h"
+#include "skim/core/storage.h"
 
 namespace skim::inline SKIM_ABI {
 
 /// What a kernel needs of the keys and values of one KV head. `key(i)` and `value(i)` point at
-/// key_dim() and value_dim() consecutive values; K and V may be stored in different types.
+/// rows of key_dim() and value_dim() values (see I8 for a quantised row); K and V may be stored in different types.
 template <class Kv>
 concept KvHead = requires(const Kv& kv, Position i) {
   typename Kv::Key;
@@ -48,13 +49,13 @@ template <class K, class V>
 ContiguousKv(Rows<K>, Rows<V>) -> ContiguousKv<std::remove_const_t<K>, std::remove_const_t<V>>;
 
 /// Rows of a pool of pages: row r of page p starts at data + p * page_stride + r * row_stride.
-/// Strides are in values.
+/// Strides are in T.
 template <class T>
 struct Pages {
   const T* data = nullptr;
   std::size_t cols = 0;
   std::ptrdiff_t page_stride = 0;
-  std::ptrdiff_t row_stride = static_cast<std::ptrdiff_t>(cols);
+  std::ptrdiff_t row_stride = static_cast<std::ptrdiff_t>(row_values<T>(cols));
 
   const T* row(std::ptrdiff_t page, std::ptrdiff_t r) const {
     return data + page * page_stride + r * row_stride;

@@ -7,17 +7,19 @@
 #include <type_traits>
 
 #include "skim/core/config.h"
+#include "skim/core/storage.h"
 
 namespace skim::inline SKIM_ABI {
 
-/// `rows` rows of `cols` values; row r starts at data + r * stride. The stride is in values and may be
-/// anything for what is only read (0 repeats one row, negative walks backwards).
+/// `rows` rows of `cols` values; row r starts at data + r * stride. The stride is in T and may be anything
+/// for what is only read (0 repeats one row, negative walks backwards), but that quantised rows, which are longer
+/// than `cols`, must not overlap.
 template <class T>
 struct Rows {
   T* data = nullptr;
   std::size_t rows = 0;
   std::size_t cols = 0;
-  std::ptrdiff_t stride = static_cast<std::ptrdiff_t>(cols);
+  std::ptrdiff_t stride = static_cast<std::ptrdiff_t>(row_values<std::remove_const_t<T>>(cols));
 
   constexpr T* row(std::size_t r) const { return data + static_cast<std::ptrdiff_t>(r) * stride; }
 

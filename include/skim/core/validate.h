@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <type_traits>
 
 #include "skim/core/buffer.h"
 #include "skim/core/error.h"
@@ -13,6 +15,7 @@
 #include "skim/core/query.h"
 #include "skim/core/selection.h"
 #include "skim/core/state.h"
+#include "skim/core/storage.h"
 
 namespace skim::inline SKIM_ABI {
 
@@ -34,6 +37,19 @@ void check_rows(const char* what, const Rows<T>& rows) {
   check_extent(what, 1, static_cast<std::ptrdiff_t>(rows.cols), sizeof(T));
 }
 
+/// Throws when steps of `stride` from row to row would run one row into the scale of another. Only quantised
+/// rows have one: rows of numbers may overlap. A stride of 0 repeats one row.
+template <class T>
+void check_stride(const char* what, std::size_t rows, std::ptrdiff_t stride, std::size_t cols) {
+  if constexpr (std::is_same_v<T, I8>) {
+    const std::size_t least = row_values<T>(cols);
+    if (rows > 1 && stride != 0 && static_cast<std::size_t>(std::abs(stride)) < least) {
+      fail("skim::attend: ", what, " of int8 overlap: stride is ", stride, " but ", cols,
+           " bytes and their scale take ", least);
+    }
+  }
+}
+
 /// Shapes of a KV head. A user's own KV type is checked for its dimensions only.
 template <class Kv>
 void check_kv(const Kv& kv, Buffer<std::uint64_t>&) {
@@ -48,6 +64,8 @@ void check_kv(const ContiguousKv<K, V>& kv, Buffer<std::uint64_t>&) {
   if (kv.keys.rows != kv.values.rows) {
     fail("skim::attend: there are ", kv.keys.rows, " keys but ", kv.values.rows, " values");
   }
+  check_stride<K>("keys", kv.keys.rows, kv.keys.stride, kv.keys.cols);
+  check_stride<V>("values", kv.values.rows, kv.values.stride, kv.values.cols);
 }
 
 /// `seen`: scratch, a bit for each page of the pool.
@@ -68,6 +86,10 @@ static void check_kv(const PagedKv<K, V>& kv, Buffer<std::uint64_t>& seen) {
   check_extent("value pages", kv.pool_pages, kv.values.page_stride, sizeof(V));
   check_extent("rows of a key page", kv.page_size, kv.keys.row_stride, sizeof(K));
   check_extent("rows of a value page", kv.page_size, kv.values.row_stride, sizeof(V));
+  check_stride<K>("rows of a key page", kv.page_size, kv.keys.row_stride, kv.keys.cols);
+  check_stride<V>("rows of a value page", kv.page_size, kv.values.row_stride, kv.values.cols);
+  check_stride<K>("key pages", used, kv.keys.page_stride, kv.keys.cols);
+  check_stride<V>("value pages", used, kv.values.page_stride, kv.values.cols);
   seen.resize(kv.pool_pages / 64 + 1);
   std::memset(seen.data(), 0, seen.size() * sizeof(std::uint64_t));
   for (std::size_t p = 0; p < used; ++p) {
@@ -109,7 +131,8 @@ bool overlap(const Rows<A>& a, const Rows<B>& b) {
   const auto bounds = [](const auto& m) {
     const auto first = reinterpret_cast<std::uintptr_t>(m.row(0));
     const auto last = reinterpret_cast<std::uintptr_t>(m.row(m.rows - 1));
-    const std::uintptr_t bytes = m.cols * sizeof(*m.data);
+    using T = std::remove_cvref_t<decltype(*m.data)>;
+    const std::uintptr_t bytes = row_values<T>(m.cols) * sizeof(T);
     return first < last ? std::pair{first, last + bytes} : std::pair{last, first + bytes};
   };
   const auto [a_first, a_last] = bounds(a);
@@ -120,7 +143,8 @@ bool overlap(const Rows<A>& a, const Rows<B>& b) {
   const auto step = static_cast<std::uintptr_t>(stride);
   const std::uintptr_t a_at = a_first % step, b_at = b_first % step;
   const std::uintptr_t ahead = (b_at + step - a_at) % step;  // from a's row to the next of b
-  return ahead < a.cols * sizeof(A) || step - ahead < b.cols * sizeof(B);
+  return ahead < row_values<std::remove_const_t<A>>(a.cols) * sizeof(A) ||
+         step - ahead < row_values<std::remove_const_t<B>>(b.cols) * sizeof(B);
 }
 
 template <class Real, class Kv>

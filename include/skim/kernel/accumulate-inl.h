@@ -159,6 +159,9 @@ template <class V, class Real, class Ahead>
 HWY_INLINE void weigh(const Real* weights, const Real* rescale, std::size_t heads, const V* const* values,
                       std::size_t count, std::size_t cols, const Ahead* const* ahead, Real* numerator,
                       std::size_t padded) {
+  if constexpr (kHasScale<V>) {
+    return weigh_bytes(weights, rescale, heads, values, count, cols, ahead, numerator, padded);
+  }
   std::size_t h = 0;
   for (; h + 4 <= heads; h += 4, ahead = nullptr) {
     weigh_heads<4, kTile>(weights + h * kBlock, rescale + h, values, count, cols, ahead, numerator + h * padded, padded);

@@ -11,6 +11,9 @@
 #define SKIM_KERNEL_PANEL_INL_H_
 #endif
 
+#include <cmath>
+
+#include "skim/kernel/int8-inl.h"
 #include "skim/kernel/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -59,27 +62,44 @@ HWY_INLINE void panel_product(const Real* a, std::size_t rows, std::size_t row, 
   for (; r < rows; ++r) panel_tile<1>(a + r * row, row, step, b, depth, from(r));
 }
 
-/// Writes a query row into lane i of a panel, [d, kPanel]; zeros when there is none.
-template <class Real>
+/// Writes a query row into lane i of a panel, [d, kPanel]; zeros when there is none. For keys that are quantised it
+/// becomes what it counts as against them (round_row).
+template <class Real, class K = Real>
 void to_panel(const Real* row, std::size_t d, std::size_t i, Real* panel) {
-  for (std::size_t c = 0; c < d; ++c) panel[c * kPanel<Real> + i] = row == nullptr ? Real{0} : row[c];
+  if constexpr (kHasScale<K>) {
+    const float step = row == nullptr ? 0.0f : step_of(row, d);
+    for (std::size_t c = 0; c < d; ++c) {
+      panel[c * kPanel<Real> + i] = step == 0 ? 0.0f : step * std::nearbyint(row[c] / step);
+    }
+  } else {
+    for (std::size_t c = 0; c < d; ++c) panel[c * kPanel<Real> + i] = row == nullptr ? Real{0} : row[c];
+  }
 }
 
 /// A row of keys or values as Real. Returns whether every value is finite.
 template <class T, class Real>
 bool widen_row(const T* from, std::size_t cols, Real* to) {
   const Tag<Real> tag;
+  const auto times_scale = [&](Vec<Real>& a, Vec<Real>& b) HWY_ATTR {
+    if constexpr (kHasScale<T>) {
+      const auto scale = hn::Set(tag, scale_of(from, cols));
+      a = hn::Mul(a, scale);
+      b = hn::Mul(b, scale);
+    }
+  };
   auto zeros = hn::Zero(tag);  // x - x is 0 for a finite x, NaN otherwise
   std::size_t c = 0;
   for (; c + kStep<Real> <= cols; c += kStep<Real>) {
     Vec<Real> a, b;
     Storage<T, Real>::load(from + c, a, b);
+    times_scale(a, b);
     zeros = hn::Add(zeros, hn::Add(hn::Sub(a, a), hn::Sub(b, b)));
     Storage<T, Real>::join(a, b, to + c);
   }
   if (c < cols) {
     Vec<Real> a, b;
     load_tail<Real>(from + c, cols - c, a, b);
+    times_scale(a, b);
     zeros = hn::Add(zeros, hn::Add(hn::Sub(a, a), hn::Sub(b, b)));
     Real padded[kStep<Real>];
     Storage<T, Real>::join(a, b, padded);

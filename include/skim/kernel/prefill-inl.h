@@ -91,7 +91,7 @@ class Prefill {
     for (std::size_t i = 0; i < kP; ++i) {
       p.max[i] = -kInfinity<Real>;
       p.sum[i] = 0;
-      to_panel(i < count ? rows[i].query : nullptr, d_, i, p.query);
+      to_panel<Real, typename Kv::Key>(i < count ? rows[i].query : nullptr, d_, i, p.query);
       if (i < count) p.seen = hull(p.seen, rows[i].visible);
       p.common = intersect(p.common, i < count ? rows[i].visible : kEverything);
     }

@@ -157,7 +157,7 @@ class Preselect {
     for (std::size_t i = 0; i < kP; ++i) {
       const std::size_t r = p * kP + i;
       for (std::size_t h = 0; h < heads_; ++h) {
-        to_panel(i < rows_of(p) ? wanted_[r].query.rows.row(h) : nullptr, d_, i, query(p, h));
+        to_panel<Real, typename Kv::Key>(i < rows_of(p) ? wanted_[r].query.rows.row(h) : nullptr, d_, i, query(p, h));
       }
       if (i < rows_of(p)) {
         lists_[r].slack = 2 * product_error(wanted_[r].query, longest);
@@ -169,7 +169,7 @@ class Preselect {
 
   /// Most that a pooled logit made of products can differ from the canonical one. Two sums of d products, each added
   /// up with fused steps in some order, are each off by at most d eps sum |q_i k_i|, and that is at most |q| |k|; the
-  /// rest is a few roundings of the logit rule.
+  /// rest is a few roundings of the logit rule, or of quantised numbers.
   Real product_error(const BasicQuery<Real>& q, Real longest) const {
     constexpr double kEpsilon = std::numeric_limits<Real>::epsilon() / 2;
     double worst = 0;
@@ -184,7 +184,7 @@ class Preselect {
     }
     worst += 1e-6 * q.logit.soft_cap;  // tanh, twice
     worst += 4 * static_cast<double>(d_) * static_cast<double>(std::numeric_limits<Real>::min());
-    return static_cast<Real>(1.01 * worst);  // lengths are rounded too
+    return static_cast<Real>(1.01 * worst);  // lengths are rounded too, and queries for quantised keys
   }
 
   /// The keys of the loaded block that a panel sees are offered to its rows.

@@ -12,6 +12,7 @@
 #include "skim/core/query.h"
 #include "skim/core/workspace.h"
 #include "skim/kernel/block-inl.h"
+#include "skim/kernel/int8-inl.h"
 #include "skim/kernel/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -24,12 +25,19 @@ struct LaneQuery {
   const BasicQuery<Real>* query = nullptr;
   const Real* rows = nullptr;  // [g, padded]
   std::size_t padded = 0;
+  RoundedRows rounded{};  // instead of them, for quantised keys
 };
 
 /// K: the storage type of the keys. The rows live in the workspace.
 template <class K, class Real>
 LaneQuery<Real> lane_query(const BasicQuery<Real>& q, Workspace& ws) {
   const std::size_t padded = round_up(q.rows.cols, kStep<Real>);
+  if constexpr (kHasScale<K>) {
+    auto* steps = ws.get<float>(Workspace::kQuery, q.heads() * (padded / 2 + 1)) + q.heads() * (padded / 2);
+    auto* rows = reinterpret_cast<std::int16_t*>(steps - q.heads() * (padded / 2));
+    for (std::size_t h = 0; h < q.heads(); ++h) steps[h] = round_row(q.rows.row(h), q.rows.cols, rows + h * padded);
+    return {&q, nullptr, padded, {rows, steps, padded}};
+  }
   Real* rows = ws.get<Real>(Workspace::kQuery, q.heads() * padded);
   for (std::size_t h = 0; h < q.heads(); ++h) to_lanes<K>(q.rows.row(h), q.rows.cols, rows + h * padded);
   return {&q, rows, padded};
@@ -45,14 +53,6 @@ constexpr bool kZen = true;
 #else
 constexpr bool kZen = false;
 #endif
-
-/// Asks for the cache lines of one step of a row. Rows of 4-byte values would crowd a first-level cache.
-template <class Real, class T>
-HWY_INLINE void prefetch_step(const T* p) {
-  constexpr std::size_t kPerLine = 64 / sizeof(T);
-  constexpr int kLevel = sizeof(T) < 4 ? 3 : 2;
-  for (std::size_t i = 0; i < kStep<Real>; i += kPerLine) __builtin_prefetch(p + i, 0, kLevel);
-}
 
 /// Dot products of G query heads with T keys: one accumulator each. out: [G, kBlock].
 /// While it runs over the keys it prefetches `ahead`, T other rows.
@@ -124,6 +124,7 @@ template <class K, class Real, class Ahead>
 HWY_INLINE void dots(const LaneQuery<Real>& q, const K* const* keys, std::size_t count,
                      const Ahead* const* ahead, Real* out) {
   const std::size_t d = q.query->rows.cols;
+  if constexpr (kHasScale<K>) return byte_dots(q.rounded, q.query->heads(), keys, count, d, ahead, out);
   std::size_t h = 0;
   const auto rows = [&](std::size_t first) { return q.rows + first * q.padded; };
   for (; h + 4 <= q.query->heads(); h += 4, ahead = nullptr) {

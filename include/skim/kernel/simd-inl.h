@@ -146,12 +146,64 @@ struct Storage<BF16, float> {
   }
 };
 
+/// Whether rows of T have a scale.
+template <class T>
+constexpr bool kHasScale = std::is_same_v<T, I8>;
+
+// The bytes, without their scale, in the order in which int8-inl.h adds them up: rows of two keys are interleaved,
+// so of each eight values the first four are in one vector and the last four in the other.
+template <>
+struct Storage<I8, float> {
+#if HWY_TARGET == HWY_SCALAR
+  static HWY_INLINE void split(const float* p, Vec<float>& a, Vec<float>& b) { InOrder<float>::split(p, a, b); }
+  static HWY_INLINE void join(Vec<float> a, Vec<float> b, float* p) { InOrder<float>::join(a, b, p); }
+  static HWY_INLINE void load(const I8* p, Vec<float>& a, Vec<float>& b) {
+    a = hn::Set(Tag<float>(), static_cast<float>(p[0].byte));
+    b = hn::Set(Tag<float>(), static_cast<float>(p[1].byte));
+  }
+#else
+  static HWY_INLINE void split(const float* p, Vec<float>& a, Vec<float>& b) {
+    float both[kStep<float>];
+    for (std::size_t c = 0; c < kStep<float>; c += 4) std::memcpy(both + lane_of(c), p + c, 4 * sizeof(float));
+    InOrder<float>::split(both, a, b);
+  }
+  static HWY_INLINE void join(Vec<float> a, Vec<float> b, float* p) {
+    float both[kStep<float>];
+    InOrder<float>::join(a, b, both);
+    for (std::size_t c = 0; c < kStep<float>; c += 4) std::memcpy(p + c, both + lane_of(c), 4 * sizeof(float));
+  }
+  static HWY_INLINE void load(const I8* p, Vec<float>& a, Vec<float>& b) {
+    const Tag<float> d;
+    const Tag<std::int16_t> d16;
+    const Tag<std::int32_t> d32;
+    const hn::Rebind<std::int8_t, Tag<std::int16_t>> d8;
+    const auto x = hn::PromoteTo(d16, hn::LoadU(d8, reinterpret_cast<const std::int8_t*>(p)));
+    // Into the upper halves of 32 bits, and down again with their signs.
+    const auto low = hn::InterleaveLower(d16, hn::Zero(d16), x), high = hn::InterleaveUpper(d16, hn::Zero(d16), x);
+    a = hn::ConvertTo(d, hn::ShiftRight<16>(hn::BitCast(d32, low)));
+    b = hn::ConvertTo(d, hn::ShiftRight<16>(hn::BitCast(d32, high)));
+  }
+
+ private:
+  /// Where four values from c on are in (a, b): c is a multiple of 4.
+  static constexpr std::size_t lane_of(std::size_t c) { return c / 8 * 4 + c / 4 % 2 * kLanes<float>; }
+#endif
+};
+
 /// The last `count` < kStep values of a row; nothing beyond them is read.
 template <class Real, class T>
 HWY_INLINE void load_tail(const T* p, std::size_t count, Vec<Real>& a, Vec<Real>& b) {
   T padded[kStep<Real>] = {};
   std::memcpy(static_cast<void*>(padded), p, count * sizeof(T));
   Storage<T, Real>::load(padded, a, b);
+}
+
+/// Asks for the cache lines of one step of a row. Rows of 4-byte values would crowd a first-level cache.
+template <class Real, class T>
+HWY_INLINE void prefetch_step(const T* p) {
+  constexpr std::size_t kPerLine = 64 / sizeof(T);
+  constexpr int kLevel = sizeof(T) < 4 ? 3 : 2;
+  for (std::size_t i = 0; i < kStep<Real>; i += kPerLine) __builtin_prefetch(p + i, 0, kLevel);
 }
 
 /// Copies a row of `cols` values into the lane order of T, zeros up to a multiple of kStep.
