@@ -63,10 +63,18 @@ struct Asked {
 inline const char* name_of(float) { return "f32"; }
 inline const char* name_of(skim::F16) { return "f16"; }
 inline const char* name_of(skim::BF16) { return "bf16"; }
+inline const char* name_of(skim::I8) { return "int8"; }
 
-/// from[0, count) in storage type T.
+/// Bytes that a row of d values takes in storage type T.
+template <class T>
+constexpr std::size_t row_bytes(std::size_t d) {
+  return skim::row_values<T>(d) * sizeof(T);
+}
+
+/// A row of `count` values in storage type T.
 template <class T>
 void store_row(const float* from, std::size_t count, T* to) {
+  if constexpr (std::is_same_v<T, skim::I8>) return skim::quantize_row(from, count, to);
   std::size_t c = 0;
 #if defined(__F16C__)
   if constexpr (std::is_same_v<T, skim::F16>) {  // from_float has branches, and there are 10^9 values
@@ -76,7 +84,7 @@ void store_row(const float* from, std::size_t count, T* to) {
     }
   }
 #endif
-  for (; c < count; ++c) to[c] = skim::from_float<T>(from[c]);
+  skim::from_floats(from + c, count - c, to + c);
 }
 
 /// The seed of a KV head: a dataset of a shape has the same values in every type and layout.
@@ -169,7 +177,7 @@ class Dataset : public AnyDataset {
 template <class T>
 Dataset<T>::Dataset(const DataSpec& spec) : spec_(spec), tables_(spec.shape.kv_heads) {
   const Shape& s = spec.shape;
-  const std::size_t bytes = s.kv_heads * s.n * s.d * 2 * sizeof(T);
+  const std::size_t bytes = s.kv_heads * s.n * 2 * row_bytes<T>(s.d);
   const std::size_t reserve = std::size_t{1} << 30;  // one head in float, workspaces, and other people
   if (bytes + reserve > available_memory()) {
     throw std::runtime_error("needs " + std::to_string((bytes + reserve) >> 20) + " MiB, but only " +
@@ -192,13 +200,13 @@ Dataset<T>::Dataset(const DataSpec& spec) : spec_(spec), tables_(spec.shape.kv_h
 
 template <class T>
 void Dataset<T>::place_head(std::size_t kv_head, const SyntheticHead& head) {
-  const std::size_t n = head.n, d = head.d;
-  T* keys = reinterpret_cast<T*>(memory_.data()) + kv_head * 2 * n * d;
-  T* values = spec_.layout == Layout::kAdjacent ? keys + d : keys + n * d;
+  const std::size_t n = head.n, d = head.d, row = skim::row_values<T>(d);
+  T* keys = reinterpret_cast<T*>(memory_.data()) + kv_head * 2 * n * row;
+  T* values = spec_.layout == Layout::kAdjacent ? keys + row : keys + n * row;
   const std::size_t page = page_size(spec_.layout);
   if (page != 0 && n % page != 0) throw std::invalid_argument("n must be a multiple of the page size");
   if (page == 0) {
-    const auto stride = static_cast<std::ptrdiff_t>(spec_.layout == Layout::kAdjacent ? 2 * d : d);
+    const auto stride = static_cast<std::ptrdiff_t>(spec_.layout == Layout::kAdjacent ? 2 * row : row);
     heads_.push_back({{keys, n, d, stride}, {values, n, d, stride}});
   } else {
     std::vector<std::int32_t>& table = tables_[kv_head];
@@ -207,7 +215,7 @@ void Dataset<T>::place_head(std::size_t kv_head, const SyntheticHead& head) {
     for (std::size_t i = table.size(); i > 1; --i) {
       std::swap(table[i - 1], table[draw_below(row_key(seed_of(kv_head), 2000, 0), i, i)]);
     }
-    const auto stride = static_cast<std::ptrdiff_t>(page * d);
+    const auto stride = static_cast<std::ptrdiff_t>(page * row);
     paged_.push_back({n, page, table, table.size(), {keys, d, stride}, {values, d, stride}});
   }
   for (std::size_t i = 0; i < n; ++i) {

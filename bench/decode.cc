@@ -25,6 +25,7 @@ const std::vector<Method> kEstimators = {
     {"systematic-5pct", "systematic(fraction(0.05))"},
     {"poisson-5pct", "poisson(fraction(0.05))"},
 };
+const std::vector<Method> kInt8 = {{"dense", "dense"}, {"topk-5pct", "topk(fraction(0.05))"}};
 // "_perhead": each query head of a group selects for itself.
 const std::vector<Method> kPerHead = {
     {"topk_perhead-1pct", "topk(fraction(0.01))"},
@@ -61,6 +62,7 @@ const std::vector<Sweep> kSweeps = {
      .types = kAllTypes,
      .heads = {kGqa, kMha},
      .lengths = {1024, 4096, 32768, 131072}},
+    {.methods = kInt8, .types = {Type::kI8}, .heads = {kGqa, kMha}, .lengths = {32768, 131072}},
     {.methods = kEstimators,
      .types = kMainTypes,
      .heads = {kGqa, kMha},
@@ -143,7 +145,7 @@ void run_ragged(benchmark::State& state, const Case& c) {
   const Dataset<T>& data = dataset<T>(c.data);
   Pool& pool = Machine::pool(c.threads);
   RaggedCall<T> call(data, pool);
-  const double bytes = call.positions() * 2 * static_cast<double>(data.shape().d * sizeof(T));
+  const double bytes = call.positions() * 2 * static_cast<double>(row_bytes<T>(data.shape().d));
   for (auto _ : state) {
     const Rounds rounds = compete(c, {{"this", [&] { call(); }}, read_loop(pool, bytes)});
     report_rounds(state, rounds);
@@ -188,8 +190,7 @@ void run_decode(benchmark::State& state, const Case& c) {
   const bool is_dense = c.method.recipe == "dense";
 
   const Coverage read = coverage(estimator, data, data.heads(), grouping);
-  const double row_bytes = static_cast<double>(s.d * sizeof(T));
-  const double bytes = static_cast<double>(s.kv_heads * s.n) * row_bytes * (read.keys + read.values);
+  const double bytes = static_cast<double>(s.kv_heads * s.n * row_bytes<T>(s.d)) * (read.keys + read.values);
 
   Call call(estimator, data, data.heads(), grouping, pool);
   Call dense(skim::parse("dense"), data, data.heads(), skim::Grouping::kPerGroup, pool);

@@ -104,7 +104,7 @@ void run_gather(benchmark::State& state, const Case& c, const Kind& kind, const 
     const skim::StateView view{{out.data() + first * s.d, s.group(), s.d}, lse.data() + first, 1};
     skim::attend(selections[kv_head], q, heads[kv_head], view, workspaces[worker]);
   };
-  const double bytes = positions * 2 * static_cast<double>(s.d * sizeof(T));
+  const double bytes = positions * 2 * static_cast<double>(row_bytes<T>(s.d));
   LayerCall<skim::Dense, Kv> dense({}, data, heads, skim::Grouping::kPerGroup, pool);
 
   for (auto _ : state) {

@@ -12,7 +12,7 @@
 
 namespace skim_bench {
 
-enum class Type { kF32, kF16, kBF16 };
+enum class Type { kF32, kF16, kBF16, kI8 };
 
 /// visit(T{}) with the storage type T.
 template <class Visit>
@@ -24,6 +24,8 @@ void visit_type(Type type, const Visit& visit) {
       return visit(skim::F16{});
     case Type::kBF16:
       return visit(skim::BF16{});
+    case Type::kI8:
+      return visit(skim::I8{});
   }
 }
 
