@@ -15,16 +15,17 @@
 
 namespace engine {
 
-/// The keys and values of one sequence in all layers, stored as `T`: float, skim::F16 or skim::BF16.
+/// The keys and values of one sequence in all layers, stored as `T`: float, skim::F16, skim::BF16 or skim::I8.
 /// Memory is one pool of pages that grows; all layers draw from it, so that a layer's pages are
 /// scattered as they are in an engine that serves many sequences. A page holds `page_size` tokens
-/// of one layer: keys [kv_heads, page_size, head_size], then values likewise.
+/// of one layer: keys [kv_heads, page_size, row], then values likewise; a row is head_size T, and a scale with I8.
 template <class T>
 class PagedCache {
  public:
   explicit PagedCache(const Shape& shape, std::size_t page_size = 16)
       : kv_heads_(shape.kv_heads),
         head_size_(shape.head_size),
+        row_(skim::row_values<T>(shape.head_size)),
         page_size_(page_size),
         layers_(shape.layers) {
     if (page_size == 0) fail("paged cache: a page of 0 tokens");
@@ -40,9 +41,9 @@ class PagedCache {
     if (row == 0) to.table.push_back(new_page());
     T* page = pool_.data() + static_cast<std::size_t>(to.table.back()) * page_values();
     for (std::size_t head = 0; head < kv_heads_; ++head) {
-      const std::size_t at = head_offset(head) + row * head_size_;
-      store(k, head, page + at);
-      store(v, head, page + values_offset() + at);
+      const std::size_t at = head_offset(head) + row * row_;
+      skim::from_floats(k.data() + head * head_size_, head_size_, page + at);
+      skim::from_floats(v.data() + head * head_size_, head_size_, page + values_offset() + at);
     }
     ++to.size;
   }
@@ -66,7 +67,7 @@ class PagedCache {
     std::size_t size = 0;
   };
 
-  std::size_t head_offset(std::size_t head) const { return head * page_size_ * head_size_; }
+  std::size_t head_offset(std::size_t head) const { return head * page_size_ * row_; }
   std::size_t values_offset() const { return head_offset(kv_heads_); }
   std::size_t page_values() const { return 2 * values_offset(); }
 
@@ -76,13 +77,9 @@ class PagedCache {
     return static_cast<std::int32_t>(pages_++);
   }
 
-  void store(const Vector& rows, std::size_t head, T* to) const {
-    const float* from = rows.data() + head * head_size_;
-    for (std::size_t i = 0; i < head_size_; ++i) to[i] = skim::from_float<T>(from[i]);
-  }
-
   std::size_t kv_heads_;
   std::size_t head_size_;
+  std::size_t row_;  // T from one row of a head to the next
   std::size_t page_size_;
   std::vector<Layer> layers_;
   std::vector<T> pool_;

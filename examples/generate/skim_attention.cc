@@ -93,6 +93,8 @@ std::unique_ptr<SparseAttention> make_attention(const Shape& shape, const Attent
       return std::make_unique<SkimAttention<skim::F16>>(shape, options);
     case CacheType::kBF16:
       return std::make_unique<SkimAttention<skim::BF16>>(shape, options);
+    case CacheType::kInt8:
+      return std::make_unique<SkimAttention<skim::I8>>(shape, options);
   }
   fail("unknown cache type");
 }

@@ -12,7 +12,7 @@
 namespace engine {
 
 /// What keys and values are stored as.
-enum class CacheType { kF32, kF16, kBF16 };
+enum class CacheType { kF32, kF16, kBF16, kInt8 };
 
 struct AttentionOptions {
   std::string estimator = "dense";  ///< skim's text form: "sinks(4)+window(64)+topk(power(2,0.5))"
