@@ -27,11 +27,16 @@ std::vector<float> attend(const auto& estimator, std::size_t n, std::size_t d) {
     seed = seed * 1664525u + 1013904223u;
     return static_cast<float>(seed >> 8) / 8388608.0f - 1.0f;  // in [-1, 1)
   };
-  std::vector<float> q(4 * d);
-  std::vector<T> k(n * d), v(n * d);
+  const std::size_t row = skim::row_values<T>(d);
+  std::vector<float> q(4 * d), numbers(d);
+  std::vector<T> k(n * row), v(n * row);
   for (float& x : q) x = 3 * number();
-  for (T& x : k) x = skim::from_float<T>(number());
-  for (T& x : v) x = skim::from_float<T>(number());
+  for (auto* rows : {&k, &v}) {
+    for (std::size_t i = 0; i < n; ++i) {
+      for (float& x : numbers) x = number();
+      skim::from_floats(numbers.data(), d, rows->data() + i * row);
+    }
+  }
 
   skim::Query query;
   query.rows = {q.data(), 4, d};
@@ -45,7 +50,8 @@ std::vector<float> attend(const auto& estimator, std::size_t n, std::size_t d) {
 /// Every estimator in float, and one in the other storage types: they share all that follows a logit.
 std::vector<float> attend_all(std::string_view estimator, std::size_t n, std::size_t d) {
   std::vector<float> all = attend<float>(skim::parse(estimator), n, d);
-  for (const auto& more : {attend<skim::F16>(skim::TopK{30}, n, d), attend<skim::BF16>(skim::TopK{30}, n, d)}) {
+  for (const auto& more : {attend<skim::F16>(skim::TopK{30}, n, d), attend<skim::BF16>(skim::TopK{30}, n, d),
+                           attend<skim::I8>(skim::TopK{30}, n, d), attend<skim::I8>(skim::Dense{}, n, d)}) {
     all.insert(all.end(), more.begin(), more.end());
   }
   return all;
