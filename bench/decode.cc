@@ -190,7 +190,8 @@ void run_decode(benchmark::State& state, const Case& c) {
   const bool is_dense = c.method.recipe == "dense";
 
   const Coverage read = coverage(estimator, data, data.heads(), grouping);
-  const double bytes = static_cast<double>(s.kv_heads * s.n * row_bytes<T>(s.d)) * (read.keys + read.values);
+  const double bytes =
+      static_cast<double>(s.kv_heads * s.n * row_bytes<T>(s.d)) * (read.keys + read.values);
 
   Call call(estimator, data, data.heads(), grouping, pool);
   Call dense(skim::parse("dense"), data, data.heads(), skim::Grouping::kPerGroup, pool);

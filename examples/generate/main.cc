@@ -34,8 +34,10 @@ struct Arguments {
   AttentionOptions attention;
 };
 
-const std::map<std::string, CacheType> kCacheTypes{
-    {"f32", CacheType::kF32}, {"f16", CacheType::kF16}, {"bf16", CacheType::kBF16}, {"int8", CacheType::kInt8}};
+const std::map<std::string, CacheType> kCacheTypes{{"f32", CacheType::kF32},
+                                                   {"f16", CacheType::kF16},
+                                                   {"bf16", CacheType::kBF16},
+                                                   {"int8", CacheType::kInt8}};
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -41,7 +41,8 @@ TEST(Dataset, DenseAttentionAgreesInEveryLayout) {
     EXPECT_GT(worst(dense_errors<skim::BF16>(spec)), 1e-5)
         << "measured against what was stored, not what was meant";
     EXPECT_LT(worst(dense_errors<skim::I8>(spec)), 2e-2);
-    EXPECT_GT(worst(dense_errors<skim::I8>(spec)), 1e-4) << "measured against what was stored, not what was meant";
+    EXPECT_GT(worst(dense_errors<skim::I8>(spec)), 1e-4)
+        << "measured against what was stored, not what was meant";
   }
 }
 

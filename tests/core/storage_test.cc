@@ -15,8 +15,8 @@ namespace {
 
 using skim::BF16;
 using skim::F16;
-using skim::I8;
 using skim::from_float;
+using skim::I8;
 using skim::to_float;
 
 /// What a 16-bit format is made of.
@@ -171,7 +171,8 @@ std::vector<I8> quantised(const std::vector<float>& row) {
 }
 
 TEST(RowsOfI8, AreBytesWithTheirScaleBehind) {
-  static_assert(sizeof(I8) == 1 && skim::row_values<I8>(128) == 132 && skim::row_values<BF16>(128) == 128);
+  static_assert(sizeof(I8) == 1 && skim::row_values<I8>(128) == 132 &&
+                skim::row_values<BF16>(128) == 128);
   const auto stored = quantised({1, -127, 0.4f, 63.6f, -0.6f, 127});
   const int bytes[] = {1, -127, 0, 64, -1, 127};
   for (std::size_t c = 0; c < 6; ++c) EXPECT_EQ(stored[c].byte, bytes[c]) << c;
@@ -230,7 +231,8 @@ TEST(RowsOfI8, OfZerosHaveNoScale) {
 // What is not a number must not become one.
 TEST(RowsOfI8, AnInfinityOrNanPoisonsTheRow) {
   constexpr float kInf = std::numeric_limits<float>::infinity();
-  for (const float x : {kInf, -kInf, std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN()}) {
+  for (const float x : {kInf, -kInf, std::numeric_limits<float>::quiet_NaN(),
+                        -std::numeric_limits<float>::quiet_NaN()}) {
     const auto stored = quantised({1, x, 2});
     EXPECT_TRUE(std::isnan(skim::scale_of(stored.data(), 3)));
     float back[3];

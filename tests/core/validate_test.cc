@@ -92,10 +92,12 @@ TEST(Validate, RowsOfI8HoldTheirScales) {
     skim::check_kv(kv, seen);
   };
   const auto flat = [&](std::ptrdiff_t key_stride, std::ptrdiff_t value_stride, std::size_t n = 10) {
-    return ContiguousKv<skim::I8>{{rows.data() + 100, n, 8, key_stride}, {rows.data() + 100, n, 6, value_stride}};
+    return ContiguousKv<skim::I8>{{rows.data() + 100, n, 8, key_stride},
+                                  {rows.data() + 100, n, 6, value_stride}};
   };
   EXPECT_NO_THROW(check(ContiguousKv<skim::I8>{{rows.data(), 10, 8}, {rows.data(), 10, 6}}));
-  for (const std::ptrdiff_t stride : {12, 13, -12, 100, 0}) EXPECT_NO_THROW(check(flat(stride, stride)));
+  for (const std::ptrdiff_t stride : {12, 13, -12, 100, 0})
+    EXPECT_NO_THROW(check(flat(stride, stride)));
   EXPECT_NO_THROW(check(flat(8, 6, 1)));  // one row has no stride
   expect_error([&] { check(flat(8, 10)); }, {"keys of int8", "stride is 8", "take 12"});
   expect_error([&] { check(flat(-11, 10)); }, {"keys of int8", "stride is -11", "take 12"});

@@ -114,7 +114,8 @@ TEST(Llama, AttendsWithSkimAsATextbookDoes) {
     const auto int8 = make_attention(model.shape(), {.cache = CacheType::kInt8});
     const Vector of_int8 = logits_of(model, *int8);
     EXPECT_LT(largest_difference(of_int8, expected), 2e-1);
-    const auto in_small_pages = make_attention(model.shape(), {.cache = CacheType::kInt8, .page_size = 3});
+    const auto in_small_pages =
+        make_attention(model.shape(), {.cache = CacheType::kInt8, .page_size = 3});
     EXPECT_EQ(logits_of(model, *in_small_pages), of_int8);
   }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Integer arithmetic of quantised rows: what is rounded and how far, that sums are exact, and what poison does.
+// Integer arithmetic of quantised rows: that sums are exact, how far weights are rounded, and what poison does.
 #include "skim/kernel/int8-inl.h"
 
 #include <gtest/gtest.h>
@@ -18,18 +18,6 @@ namespace {
 
 constexpr float kNanF = std::numeric_limits<float>::quiet_NaN();
 
-/// A row and its step, as round_row makes them.
-struct Rounded {
-  Buffer<std::int16_t> numbers;
-  float step;
-
-  explicit Rounded(const std::vector<float>& row) {
-    numbers.resize(round_up(row.size(), kStep<float>) + 1);
-    for (std::int16_t& x : numbers) x = 7;
-    step = round_row(row.data(), row.size(), numbers.data());
-  }
-};
-
 /// Rows of random bytes, -128 included, with random scales.
 std::vector<I8> random_bytes(std::size_t rows, std::size_t cols, unsigned seed) {
   std::mt19937 random(seed);
@@ -37,7 +25,8 @@ std::vector<I8> random_bytes(std::size_t rows, std::size_t cols, unsigned seed) 
   for (std::size_t i = 0; i < rows; ++i) {
     I8* row = test::row_at(bytes, i, cols);
     for (std::size_t c = 0; c < cols; ++c) row[c].byte = static_cast<std::int8_t>(random());
-    const float scale = std::ldexp(1 + static_cast<float>(random() % 1000) / 1000, static_cast<int>(random() % 8) - 4);
+    const float scale =
+        std::ldexp(1 + static_cast<float>(random() % 1000) / 1000, static_cast<int>(random() % 8) - 4);
     std::memcpy(static_cast<void*>(row + cols), &scale, sizeof(scale));
   }
   return bytes;
@@ -45,45 +34,9 @@ std::vector<I8> random_bytes(std::size_t rows, std::size_t cols, unsigned seed) 
 
 std::vector<const I8*> pointers(const std::vector<I8>& rows, std::size_t cols, std::size_t count) {
   std::vector<const I8*> result;
-  for (std::size_t t = 0; t < kBlock; ++t) result.push_back(test::row_at(rows, std::min(t, count - 1), cols));
+  for (std::size_t t = 0; t < kBlock; ++t)
+    result.push_back(test::row_at(rows, std::min(t, count - 1), cols));
   return result;
-}
-
-// ---- queries ----
-
-TEST(RoundRow, StepsAreTheLargestOver32767) {
-  std::mt19937 random(1);
-  std::normal_distribution<float> normal;
-  for (const std::size_t d : {1u, 7u, 15u, 16u, 17u, 33u, 128u}) {
-    for (int exponent = -149; exponent <= 124; exponent += 3) {
-      std::vector<float> row(d);
-      for (float& x : row) x = std::ldexp(normal(random), exponent);
-      const Rounded r(row);
-      float max = 0;
-      for (const float x : row) max = std::max(max, std::abs(x));
-      ASSERT_NEAR(r.step, static_cast<double>(max) / 32767, static_cast<double>(max) * 0x1p-37 + 0x1p-149);
-      for (std::size_t c = 0; c < d; ++c) {
-        ASSERT_NEAR(static_cast<double>(r.step) * r.numbers[c], row[c], r.step / 2.0 + std::abs(row[c]) * 0x1p-23)
-            << "d " << d << ", exponent " << exponent;
-      }
-      for (std::size_t c = d; c < round_up(d, kStep<float>); ++c) ASSERT_EQ(r.numbers[c], 0) << d;
-      ASSERT_EQ(r.numbers[round_up(d, kStep<float>)], 7) << "written beyond the row";
-    }
-  }
-}
-
-TEST(RoundRow, ZerosAndPoison) {
-  EXPECT_EQ(Rounded(std::vector<float>(20, 0.0f)).step, 0);
-  EXPECT_EQ(Rounded(std::vector<float>(20, -0.0f)).step, 0);
-  for (const float x : {kNanF, -kNanF, kInfinity<float>, -kInfinity<float>}) {
-    for (const std::size_t at : {0u, 5u, 19u}) {
-      std::vector<float> row(20, 1.0f);
-      row[at] = x;
-      const Rounded r(row);
-      EXPECT_TRUE(std::isnan(r.step));
-      for (std::size_t c = 0; c < 20; ++c) EXPECT_EQ(r.numbers[c], 0);
-    }
-  }
 }
 
 // ---- dot products ----
@@ -98,7 +51,8 @@ void expect_exact_sums(std::size_t heads, std::size_t d, std::size_t count, bool
   std::vector<float> steps;
   for (std::size_t h = 0; h < heads; ++h) {
     std::vector<float> row(d);
-    for (float& x : row) x = extreme ? 32767.0f : static_cast<float>(static_cast<int>(random() % 65535) - 32767);
+    for (float& x : row)
+      x = extreme ? 32767.0f : static_cast<float>(static_cast<int>(random() % 65535) - 32767);
     row[random() % d] = 32767;
     steps.push_back(round_row(row.data(), d, rows.data() + h * padded));
     ASSERT_EQ(steps[h], 1);
@@ -110,7 +64,8 @@ void expect_exact_sums(std::size_t heads, std::size_t d, std::size_t count, bool
   out.resize(heads * kBlock);
   const auto at = pointers(keys, d, count);
   const I8* const* nothing = nullptr;
-  byte_dots(RoundedRows{rows.data(), steps.data(), padded}, heads, at.data(), count, d, nothing, out.data());
+  byte_dots(RoundedRows{rows.data(), steps.data(), padded}, heads, at.data(), count, d, nothing,
+            out.data());
   for (std::size_t h = 0; h < heads; ++h) {
     for (std::size_t t = 0; t < count; ++t) {
       double sum = 0;
@@ -151,18 +106,21 @@ TEST(ByteDots, DoNotOverflow) {
 // ---- weighted values ----
 
 /// The numerators after one block, in the order of the row. Before it they were 1, to be rescaled.
-std::vector<std::vector<float>> weighed(const std::vector<float>& weights, std::size_t heads, const std::vector<I8>& values,
-                                        std::size_t count, std::size_t cols, const std::vector<float>& rescale) {
+std::vector<std::vector<float>> weighed(const std::vector<float>& weights, std::size_t heads,
+                                        const std::vector<I8>& values, std::size_t count,
+                                        std::size_t cols, const std::vector<float>& rescale) {
   const std::size_t padded = round_up(cols, kStep<float>);
   Buffer<float> w, numerator;
   w.resize(heads * kBlock);
   numerator.resize(heads * padded);
   for (std::size_t h = 0; h < heads; ++h) {
-    for (std::size_t t = 0; t < kBlock; ++t) w[h * kBlock + t] = t < count ? weights[h * kBlock + t] : 0.0f;
+    for (std::size_t t = 0; t < kBlock; ++t)
+      w[h * kBlock + t] = t < count ? weights[h * kBlock + t] : 0.0f;
   }
   for (float& x : numerator) x = 1;
   const auto at = pointers(values, cols, count);
-  weigh_bytes(w.data(), rescale.data(), heads, at.data(), count, cols, at.data(), numerator.data(), padded);
+  weigh_bytes(w.data(), rescale.data(), heads, at.data(), count, cols, at.data(), numerator.data(),
+              padded);
   std::vector<std::vector<float>> result;
   for (std::size_t h = 0; h < heads; ++h) {
     result.emplace_back(cols);
@@ -177,7 +135,8 @@ TEST(WeighBytes, RoundsWeightsTo16Bits) {
   std::mt19937 random(5);
   std::uniform_real_distribution<float> uniform;
   for (const int exponent : {0, -30, -99, -101, -125, -140}) {
-    for (const std::size_t cols : {1u, 3u, 8u, 15u, 16u, 17u, 32u, 33u, 63u, 64u, 65u, 96u, 128u, 200u}) {
+    for (const std::size_t cols :
+         {1u, 3u, 8u, 15u, 16u, 17u, 32u, 33u, 63u, 64u, 65u, 96u, 128u, 200u}) {
       for (std::size_t heads = 1; heads <= 9; ++heads) {
         const std::size_t count = 1 + random() % kBlock;
         const auto values = random_bytes(count, cols, static_cast<unsigned>(cols));
@@ -188,13 +147,15 @@ TEST(WeighBytes, RoundsWeightsTo16Bits) {
         for (std::size_t h = 0; h < heads; ++h) {
           double most = 0;
           for (std::size_t t = 0; t < count; ++t) {
-            most = std::max(most, double{weights[h * kBlock + t]} * scale_of(test::row_at(values, t, cols), cols));
+            most = std::max(
+                most, double{weights[h * kBlock + t]} * scale_of(test::row_at(values, t, cols), cols));
           }
           for (std::size_t c = 0; c < cols; ++c) {
             double sum = rescale[h], magnitude = std::abs(sum), rounding = 0;
             for (std::size_t t = 0; t < count; ++t) {
               const I8* row = test::row_at(values, t, cols);
-              const double product = double{weights[h * kBlock + t]} * scale_of(row, cols) * row[c].byte;
+              const double product =
+                  double{weights[h * kBlock + t]} * scale_of(row, cols) * row[c].byte;
               sum += product;
               magnitude += std::abs(product);
               rounding += most / 32767 / 2 * std::abs(double{1} * row[c].byte);
@@ -202,7 +163,8 @@ TEST(WeighBytes, RoundsWeightsTo16Bits) {
             // A subnormal factor has few bits: half of 2^-149 for each of count * 32767 * 128.
             const double subnormal = 0x1p-150 * 32767 * 128 * static_cast<double>(count);
             ASSERT_NEAR(out[h][c], sum, rounding + 8 * 0x1p-24 * (magnitude + rounding) + subnormal)
-                << "exponent " << exponent << ", column " << c << " of " << cols << ", head " << h << " of " << heads;
+                << "exponent " << exponent << ", column " << c << " of " << cols << ", head " << h
+                << " of " << heads;
           }
         }
       }

@@ -78,9 +78,13 @@ TEST(PanelRows, AreRoundedForQuantisedKeys) {
   const float step = round_row(row.data(), row.size(), rounded.data());
   Buffer<float> panel;
   panel.resize(row.size() * kPanel<float>);
-  const std::vector<float> zeros(row.size()), poison(row.size(), std::numeric_limits<float>::infinity());
+  const std::vector<float> zeros(row.size()),
+      poison(row.size(), std::numeric_limits<float>::infinity());
   for (std::size_t i = 0; i < kPanel<float>; ++i) {
-    const float* lane = i % 4 == 0 ? nullptr : i % 4 == 1 ? row.data() : i % 4 == 2 ? zeros.data() : poison.data();
+    const float* lane = i % 4 == 0   ? nullptr
+                        : i % 4 == 1 ? row.data()
+                        : i % 4 == 2 ? zeros.data()
+                                     : poison.data();
     to_panel<float, I8>(lane, row.size(), i, panel.data());
   }
   for (std::size_t c = 0; c < row.size(); ++c) {

@@ -212,7 +212,8 @@ TYPED_TEST(StorageOf, TailReadsNothingBeyondTheRow) {
     load_tail<Real>(row.get(), count, a, b);
     const std::vector<Real> values = TestFixture::in_order(a, b);
     for (std::size_t i = 0; i < kStep<Real>; ++i) {
-      EXPECT_EQ(values[i], i < count ? TestFixture::number_of(TestFixture::numbered(i)) : Real{0}) << count;
+      EXPECT_EQ(values[i], i < count ? TestFixture::number_of(TestFixture::numbered(i)) : Real{0})
+          << count;
     }
   }
 }

@@ -28,7 +28,8 @@ struct BF16 {
 
 /// One byte of a quantised row. A row of d values is d signed bytes with their common scale, a float at any
 /// alignment, right behind them: value c is scale * byte[c]. So one row is one piece of memory, and a stride
-/// between rows is at least d + 4 bytes. `quantize_row` makes one.
+/// between rows is at least d + 4 bytes. `quantize_row` makes one. Against quantised keys a query counts as rounded to
+/// 16 bits relative to its largest value; one that holds an infinity has logits of NaN.
 struct I8 {
   std::int8_t byte = 0;
 };

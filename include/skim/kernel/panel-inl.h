@@ -13,7 +13,7 @@
 
 #include <cmath>
 
-#include "skim/kernel/int8-inl.h"
+#include "skim/kernel/round-inl.h"
 #include "skim/kernel/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
