@@ -165,7 +165,7 @@ void run_option(benchmark::State& state, const Case& c, const ModelOption& optio
   Call dense(skim::parse("dense"), data, data.heads(), skim::Grouping::kPerGroup, pool);
   asked.ask(call.query());
   const double bytes =
-      static_cast<double>(s.kv_heads) * asked.pairs() * 2 * static_cast<double>(s.d * sizeof(T));
+      static_cast<double>(s.kv_heads) * asked.pairs() * 2 * static_cast<double>(row_bytes<T>(s.d));
   for (auto _ : state) {
     const Rounds rounds =
         compete(c, {{"this", [&] { call(); }}, read_loop(pool, bytes), {"dense", [&] { dense(); }}});

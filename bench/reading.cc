@@ -53,7 +53,7 @@ void run_order(benchmark::State& state, const Case& c, const Order& order) {
     k::finish<T>(total, padded,
                  skim::StateView{{out.data() + first * s.d, s.group(), s.d}, lse.data() + first, 1});
   };
-  const double bytes = 2 * static_cast<double>(s.kv_heads * s.n * s.d * sizeof(T));
+  const double bytes = 2 * static_cast<double>(s.kv_heads * s.n * row_bytes<T>(s.d));
   for (auto _ : state) {
     const Rounds rounds =
         compete(c, {{"this", [&] { pool.each(s.kv_heads, attend_head); }}, read_loop(pool, bytes)});
