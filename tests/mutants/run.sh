@@ -212,6 +212,20 @@ mutant "known logits of another range" kernel/accumulate-inl.h kernel/accumulate
 ===
     const Real* of_head = known.of_head(h);
 EOF
+mutant "int8: values weighed without their scale" kernel/int8-inl.h kernel/int8_test.cc <<'EOF'
+    x[i] = hn::Mul(hn::Load(tag, weights + i * kN), hn::Load(tag, scales + i * kN));
+===
+    x[i] = hn::Load(tag, weights + i * kN);
+EOF
+mutant "int8: a query's step forgotten" kernel/int8-inl.h kernel/score_test.cc <<'EOF'
+      hn::Store(hn::Mul(hn::Mul(hn::Load(tag, at), step), hn::Load(tag, scales + t)), tag, at);
+===
+      hn::Store(hn::Mul(hn::Load(tag, at), hn::Load(tag, scales + t)), tag, at);
+EOF
+mutant "int8: a row with NaN is quantised as if it were finite" core/storage.h core/storage_test.cc <<'EOF'
+  if (!finite) scale = std::numeric_limits<float>::quiet_NaN();
+===
+EOF
 mutant "NaN logits compare as they are" kernel/pool-inl.h kernel/pool_test.cc <<'EOF'
   return hn::IfThenElse(hn::Eq(x, x), x, hn::Set(Tag<Real>(), -kInfinity<Real>));
 ===
