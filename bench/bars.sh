@@ -41,18 +41,18 @@ gather/pages16-10pct/bf16/heads:32x8/n:131072|read_fraction|.45|.50
 names=$(cut -d'|' -f1 <<< "$rows" | sed '/^$/d' | sort -u | paste -sd'|')
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
-"$program" --benchmark_filter="^($names)/threads:" --benchmark_out="$report" --benchmark_out_format=csv "$@" >&2
+"$program" --benchmark_filter="^($names)/threads:" --benchmark_out="$report" --benchmark_out_format=json "$@" >&2
 
 echo '| benchmark | counter | bar, 1 and 2 threads | 1 thread | 2 threads | rel_l2 | off_cpu |'
 echo '|---|---|---|---|---|---|---|'
-awk -F, '
+awk '
   function figure(x) { return x == "" ? "" : sprintf(x + 0 < 10 ? "%.2f" : "%.1f", x) }
-  FNR == NR {  # the report: a header after some lines of context, then the rows
-    gsub(/"/, "")
-    if ($1 == "name") { for (i = 1; i <= NF; ++i) column[$i] = i; next }
-    if (!("name" in column)) next
-    sub(/\/(real_time|manual_time)$/, "", $1)
-    for (c in column) value[$1, c] = $(column[c])
+  FNR == NR {  # the report: one "key": value a line
+    if (!match($0, /^ *"[^"]+": /)) next
+    key = $0; sub(/^ *"/, "", key); sub(/".*/, "", key)
+    figure_of = $0; sub(/^ *"[^"]+": /, "", figure_of); gsub(/[",]/, "", figure_of)
+    if (key == "name") { name = figure_of; sub(/\/(real_time|manual_time)$/, "", name) }
+    else value[name, key] = figure_of
     next
   }
   {
