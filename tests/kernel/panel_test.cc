@@ -9,6 +9,8 @@
 
 #include "skim/core/buffer.h"
 #include "skim/kernel/panel-inl.h"
+#include "support/layouts.h"
+#include "support/problem.h"
 
 namespace skim::HWY_NAMESPACE {
 namespace {
@@ -33,7 +35,7 @@ TYPED_TEST(Panel, ProductsAreThoseOfPlainSums) {
         Buffer<Real> b, c;
         b.resize(depth * kP);
         c.resize(rows * kP);
-        for (std::size_t i = 0; i < kP; ++i) to_panel(lanes.data() + i * depth, depth, i, b.data());
+        fill_panel<Real>([&](std::size_t i) { return lanes.data() + i * depth; }, depth, b.data());
         panel_product(a.data(), rows, row, step, b.data(), depth,
                       [&](std::size_t r, Vec<Real> low, Vec<Real> high) {
                         hn::Store(low, Tag<Real>(), c.data() + r * kP);
@@ -55,14 +57,27 @@ TYPED_TEST(Panel, ProductsAreThoseOfPlainSums) {
   }
 }
 
-TEST(PanelRows, AMissingRowIsZero) {
-  Buffer<float> panel;
-  panel.resize(3 * kPanel<float>);
-  const float row[] = {1, 2, 3};
-  for (std::size_t i = 0; i < kPanel<float>; ++i) to_panel(i == 1 ? row : nullptr, 3, i, panel.data());
-  for (std::size_t c = 0; c < 3; ++c) {
-    for (std::size_t i = 0; i < kPanel<float>; ++i) {
-      EXPECT_EQ(panel[c * kPanel<float> + i], i == 1 ? row[c] : 0.0f);
+// Rows go into their lanes and come back, whatever their length and number; a missing one is zero.
+TYPED_TEST(Panel, RowsGoInAndComeBack) {
+  using Real = TypeParam;
+  constexpr std::size_t kP = kPanel<Real>;
+  for (std::size_t count = 0; count <= kP; ++count) {
+    for (const std::size_t d : {1u, 3u, 16u, 33u, 64u}) {
+      std::vector<Real> rows(count * d);
+      for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<Real>(i + 1);
+      Buffer<Real> panel;
+      panel.resize(d * kP);
+      fill_panel<Real>([&](std::size_t i) { return i < count ? rows.data() + i * d : nullptr; }, d,
+                       panel.data());
+      for (std::size_t c = 0; c < d; ++c) {
+        for (std::size_t i = 0; i < kP; ++i)
+          ASSERT_EQ(panel[c * kP + i], i < count ? rows[i * d + c] : Real{0});
+      }
+      std::vector<Real> back(count * d, -1), factor(kP);
+      for (std::size_t i = 0; i < kP; ++i) factor[i] = static_cast<Real>(i % 3);
+      read_panel(panel.data(), count, d, factor.data(),
+                 [&](std::size_t i) { return back.data() + i * d; });
+      for (std::size_t i = 0; i < back.size(); ++i) ASSERT_EQ(back[i], rows[i] * factor[i / d]);
     }
   }
 }
@@ -80,13 +95,14 @@ TEST(PanelRows, AreRoundedForQuantisedKeys) {
   panel.resize(row.size() * kPanel<float>);
   const std::vector<float> zeros(row.size()),
       poison(row.size(), std::numeric_limits<float>::infinity());
-  for (std::size_t i = 0; i < kPanel<float>; ++i) {
-    const float* lane = i % 4 == 0   ? nullptr
-                        : i % 4 == 1 ? row.data()
-                        : i % 4 == 2 ? zeros.data()
-                                     : poison.data();
-    to_panel<float, I8>(lane, row.size(), i, panel.data());
-  }
+  fill_panel<I8>(
+      [&](std::size_t i) -> const float* {
+        return i % 4 == 0   ? nullptr
+               : i % 4 == 1 ? row.data()
+               : i % 4 == 2 ? zeros.data()
+                            : poison.data();
+      },
+      row.size(), panel.data());
   for (std::size_t c = 0; c < row.size(); ++c) {
     for (std::size_t i = 0; i < kPanel<float>; ++i) {
       const float x = panel[c * kPanel<float> + i];
@@ -109,22 +125,54 @@ void expect_widens() {
     std::vector<T> row(row_values<T>(cols));  // its size is exact: a sanitizer sees what is read beyond
     from_floats(numbers.data(), cols, row.data());
     to_floats(row.data(), cols, expected.data());
-    EXPECT_TRUE((widen_row<T, float>(row.data(), cols, wide.data())));
+    widen_row<T, float>(row.data(), cols, wide.data());
     EXPECT_EQ(wide, expected);
-    for (const float bad :
-         {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
-      std::vector<T> spoilt = row;
-      numbers[cols - 1] = bad;
-      from_floats(numbers.data(), cols, spoilt.data());
-      EXPECT_FALSE((widen_row<T, float>(spoilt.data(), cols, wide.data()))) << cols;
-    }
   }
 }
-TEST(PanelRows, WidensEveryLengthAndTellsWhatIsNotFinite) {
+TEST(PanelRows, WidensEveryLength) {
   expect_widens<float>();
   expect_widens<F16>();
   expect_widens<BF16>();
   expect_widens<I8>();
+}
+
+// Rows of numbers that lie one behind the other are read where they are; all others are copied, and are the same.
+TEST(PanelRows, RunsAreReadInPlaceOrCopied) {
+  const auto p = test::random_problem<float>({300, 20, 12, 1}, 3);
+  const auto keys = [](const auto& block) { return block.keys; };
+  const auto values = [](const auto& block) { return block.values; };
+  for (const Span run : {Span{0, 128}, Span{128, 256}, Span{256, 300}, Span{37, 38}, Span{5, 90}}) {
+    const auto first = static_cast<std::size_t>(run.first),
+               count = static_cast<std::size_t>(run.size());
+    std::vector<float> room(count * 20, 7);
+    EXPECT_EQ(widen_run(p.kv(), run, 20, keys, room.data()), p.keys.data() + first * 20);
+    EXPECT_EQ(widen_run(p.kv(), run, 12, values, room.data()), p.values.data() + first * 12);
+    EXPECT_EQ(room[0], 7) << "nothing is copied";
+    const auto expect_copied = [&](const auto& kv) {
+      EXPECT_EQ(widen_run(kv, run, 20, keys, room.data()), room.data());
+      EXPECT_TRUE(std::equal(room.begin(), room.end(),
+                             p.keys.begin() + static_cast<std::ptrdiff_t>(first * 20)));
+    };
+    const test::Strided strided(p, 1, 1);
+    if (count > 1) expect_copied(strided.kv());
+    const test::InPages paged(p, 3, test::Adjacency::kApart);
+    if (count > 3) expect_copied(paged.kv());
+  }
+}
+
+TEST(PanelRows, FiniteOrNot) {
+  for (std::size_t n = 0; n <= 2 * kStep<float> + 3; ++n) {
+    std::vector<float> x(n, -3e38f);
+    EXPECT_TRUE(all_finite(x.data(), n));
+    for (std::size_t i = 0; i < n; ++i) {
+      for (const float bad :
+           {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+        x[i] = bad;
+        EXPECT_FALSE(all_finite(x.data(), n)) << n << ", " << i;
+        x[i] = 1;
+      }
+    }
+  }
 }
 
 }  // namespace

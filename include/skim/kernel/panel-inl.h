@@ -11,8 +11,11 @@
 #define SKIM_KERNEL_PANEL_INL_H_
 #endif
 
+#include <algorithm>
 #include <cmath>
+#include <type_traits>
 
+#include "skim/kernel/block-inl.h"
 #include "skim/kernel/round-inl.h"
 #include "skim/kernel/simd-inl.h"
 
@@ -62,23 +65,65 @@ HWY_INLINE void panel_product(const Real* a, std::size_t rows, std::size_t row, 
   for (; r < rows; ++r) panel_tile<1>(a + r * row, row, step, b, depth, from(r));
 }
 
-/// Writes a query row into lane i of a panel, [d, kPanel]; zeros when there is none. For keys that are quantised it
-/// becomes what it counts as against them (round_row).
-template <class Real, class K = Real>
-void to_panel(const Real* row, std::size_t d, std::size_t i, Real* panel) {
-  if constexpr (kHasScale<K>) {
-    const float step = row == nullptr ? 0.0f : step_of(row, d);
-    for (std::size_t c = 0; c < d; ++c) {
-      panel[c * kPanel<Real> + i] = step == 0 ? 0.0f : step * std::nearbyint(row[c] / step);
+/// Query rows become a panel, [d, kPanel]: row_of(i) goes into lane i, zeros where it is null. For keys that are quantised
+/// a row becomes what it counts as against them (round_row).
+template <class K, class Real, class RowOf>
+void fill_panel(const RowOf& row_of, std::size_t d, Real* HWY_RESTRICT panel) {
+  constexpr std::size_t kP = kPanel<Real>, kN = kLanes<Real>;
+  const Tag<Real> tag;
+  for (std::size_t i = 0; i < kP; i += 4 < kP ? 4 : kP) {
+    std::size_t done = 0;
+    if constexpr (kP % 4 == 0 && !kHasScale<K>) {  // four rows at a time: their values of a column are one store
+      const Real* rows[4] = {row_of(i), row_of(i + 1), row_of(i + 2), row_of(i + 3)};
+      if (rows[0] && rows[1] && rows[2] && rows[3]) {
+        for (; done + kN <= d; done += kN) {
+          HWY_ALIGN Real quads[4 * kN];
+          hn::StoreInterleaved4(hn::LoadU(tag, rows[0] + done), hn::LoadU(tag, rows[1] + done),
+                                hn::LoadU(tag, rows[2] + done), hn::LoadU(tag, rows[3] + done), tag, quads);
+          for (std::size_t c = 0; c < kN; ++c) std::memcpy(panel + (done + c) * kP + i, quads + 4 * c, 4 * sizeof(Real));
+        }
+      }
     }
-  } else {
-    for (std::size_t c = 0; c < d; ++c) panel[c * kPanel<Real> + i] = row == nullptr ? Real{0} : row[c];
+    for (std::size_t j = i; j < std::min(i + 4, kP); ++j) {
+      const Real* row = row_of(j);
+      Real step = 0;
+      if constexpr (kHasScale<K>) step = row == nullptr ? 0.0f : step_of(row, d);
+      for (std::size_t c = done; c < d; ++c) {
+        Real x = row == nullptr ? Real{0} : row[c];
+        if constexpr (kHasScale<K>) x = step == 0 ? 0.0f : step * std::nearbyint(x / step);
+        panel[c * kP + j] = x;
+      }
+    }
   }
 }
 
-/// A row of keys or values as Real. Returns whether every value is finite.
+/// The reverse for the first `rows` lanes: row_of(i) becomes lane i times factor[i].
+template <class Real, class RowOf>
+void read_panel(const Real* HWY_RESTRICT panel, std::size_t rows, std::size_t d, const Real* factor, const RowOf& row_of) {
+  constexpr std::size_t kP = kPanel<Real>, kN = kLanes<Real>;
+  const Tag<Real> tag;
+  for (std::size_t i = 0; i < rows; i += 4) {
+    std::size_t done = 0;
+    if (i + 4 <= rows) {
+      for (; done + kN <= d; done += kN) {
+        HWY_ALIGN Real quads[4 * kN];
+        for (std::size_t c = 0; c < kN; ++c) std::memcpy(quads + 4 * c, panel + (done + c) * kP + i, 4 * sizeof(Real));
+        Vec<Real> x[4];
+        hn::LoadInterleaved4(tag, quads, x[0], x[1], x[2], x[3]);
+        HWY_UNROLL(4) for (std::size_t j = 0; j < 4; ++j) {
+          hn::StoreU(hn::Mul(x[j], hn::Set(tag, factor[i + j])), tag, row_of(i + j) + done);
+        }
+      }
+    }
+    for (std::size_t j = i; j < std::min(i + 4, rows); ++j) {
+      for (std::size_t c = done; c < d; ++c) row_of(j)[c] = panel[c * kP + j] * factor[j];
+    }
+  }
+}
+
+/// A row of keys or values as Real.
 template <class T, class Real>
-bool widen_row(const T* from, std::size_t cols, Real* to) {
+void widen_row(const T* from, std::size_t cols, Real* to) {
   const Tag<Real> tag;
   const auto times_scale = [&](Vec<Real>& a, Vec<Real>& b) HWY_ATTR {
     if constexpr (kHasScale<T>) {
@@ -87,25 +132,62 @@ bool widen_row(const T* from, std::size_t cols, Real* to) {
       b = hn::Mul(b, scale);
     }
   };
-  auto zeros = hn::Zero(tag);  // x - x is 0 for a finite x, NaN otherwise
   std::size_t c = 0;
   for (; c + kStep<Real> <= cols; c += kStep<Real>) {
     Vec<Real> a, b;
     Storage<T, Real>::load(from + c, a, b);
     times_scale(a, b);
-    zeros = hn::Add(zeros, hn::Add(hn::Sub(a, a), hn::Sub(b, b)));
     Storage<T, Real>::join(a, b, to + c);
   }
   if (c < cols) {
     Vec<Real> a, b;
     load_tail<Real>(from + c, cols - c, a, b);
     times_scale(a, b);
-    zeros = hn::Add(zeros, hn::Add(hn::Sub(a, a), hn::Sub(b, b)));
     Real padded[kStep<Real>];
     Storage<T, Real>::join(a, b, padded);
     std::memcpy(to + c, padded, (cols - c) * sizeof(Real));
   }
-  return hn::AllTrue(tag, hn::Eq(zeros, hn::Zero(tag)));
+}
+
+/// Rows of the positions `run` as Real, [run, d]: where they lie, when they are Real and lie one behind the other, else
+/// copies in `room`. rows_of(block) says which rows of a Block.
+template <class Real, class Kv, class RowsOf>
+const Real* widen_run(const Kv& kv, Span run, std::size_t d, const RowsOf& rows_of, Real* room) {
+  Block<Kv> block;
+  const auto for_each_row = [&](const auto& visit) {
+    for (Position at = run.first; at < run.last; at += static_cast<Position>(kBlock)) {
+      fill_run(kv, at, std::min(kBlock, static_cast<std::size_t>(run.last - at)), block);
+      const auto first = static_cast<std::size_t>(at - run.first);
+      for (std::size_t t = 0; t < block.count; ++t) visit(rows_of(block)[t], first + t);
+    }
+  };
+  using T = std::remove_cvref_t<decltype(rows_of(block)[0][0])>;
+  if constexpr (std::is_same_v<T, Real>) {
+    const Real* first = nullptr;
+    bool flat = true;
+    for_each_row([&](const Real* row, std::size_t i) {
+      if (i == 0) first = row;
+      flat = flat && row == first + i * d;
+    });
+    if (flat) return first;
+  }
+  for_each_row([&](const T* row, std::size_t i) { widen_row(row, d, room + i * d); });
+  return room;
+}
+
+/// Whether x[0..n) holds neither infinity nor NaN.
+template <class Real>
+bool all_finite(const Real* x, std::size_t n) {
+  const Tag<Real> tag;
+  auto zeros = hn::Zero(tag);  // x - x is 0 for a finite x, NaN otherwise
+  std::size_t i = 0;
+  for (; i + kLanes<Real> <= n; i += kLanes<Real>) {
+    const auto v = hn::LoadU(tag, x + i);
+    zeros = hn::Add(zeros, hn::Sub(v, v));
+  }
+  bool finite = hn::AllTrue(tag, hn::Eq(zeros, hn::Zero(tag)));
+  for (; i < n; ++i) finite = finite && x[i] - x[i] == 0;
+  return finite;
 }
 
 }  // namespace

@@ -45,9 +45,9 @@ class Prefill {
     const std::size_t k_block = kPanelKeys * round_up(d_, kStep<Real>);
     const std::size_t v_block = kPanelKeys * round_up(d_v_, kStep<Real>);
     Real* memory = ws.get<Real>(Workspace::kPrefill, panel_count_ * of_panel + k_block + v_block + kPanelKeys * kP);
-    keys_ = memory + panel_count_ * of_panel;
-    values_ = keys_ + k_block;
-    weights_ = values_ + v_block;
+    key_room_ = memory + panel_count_ * of_panel;
+    value_room_ = key_room_ + k_block;
+    weights_ = value_room_ + v_block;
     for (std::size_t p = 0; p < panel_count_; ++p) {
       panels_[p] = begin(rows + p * kP, std::min(kP, count - p * kP), memory + p * of_panel);
       all_ = hull(all_, panels_[p].seen);
@@ -88,28 +88,30 @@ class Prefill {
     p.max = p.numerator + d_v_ * kP;
     p.sum = p.max + kP;
     std::memset(p.numerator, 0, d_v_ * kP * sizeof(Real));
+    fill_panel<typename Kv::Key>([&](std::size_t i) { return i < count ? rows[i].query : nullptr; }, d_, p.query);
     for (std::size_t i = 0; i < kP; ++i) {
       p.max[i] = -kInfinity<Real>;
       p.sum[i] = 0;
-      to_panel<Real, typename Kv::Key>(i < count ? rows[i].query : nullptr, d_, i, p.query);
       if (i < count) p.seen = hull(p.seen, rows[i].visible);
       p.common = intersect(p.common, i < count ? rows[i].visible : kEverything);
     }
     return p;
   }
 
-  /// Keys and values of a block as Real, row after row.
   void load(Span block) {
-    values_finite_ = true;
-    for (Position at = block.first; at < block.last; at += static_cast<Position>(kBlock)) {
-      Block<Kv> b;
-      fill_run(kv_, at, std::min(kBlock, static_cast<std::size_t>(block.last - at)), b);
-      const auto first = static_cast<std::size_t>(at - block.first);
-      for (std::size_t t = 0; t < b.count; ++t) {
-        widen_row(b.keys[t], d_, keys_ + (first + t) * d_);
-        values_finite_ = widen_row(b.values[t], d_v_, values_ + (first + t) * d_v_) && values_finite_;
-      }
+    block_ = block;
+    keys_ = widen_run(kv_, block, d_, [](const Block<Kv>& b) { return b.keys; }, key_room_);
+    values_ = widen_run(kv_, block, d_v_, [](const Block<Kv>& b) { return b.values; }, value_room_);
+    finite_ = Finite::kUnknown;
+  }
+
+  /// Whether all values of the loaded block are finite: looked at once, and only where somebody asks.
+  bool values_are_finite() {
+    if (finite_ == Finite::kUnknown) {
+      const auto count = static_cast<std::size_t>(block_.size()) * d_v_;
+      finite_ = all_finite(values_, count) ? Finite::kYes : Finite::kNo;
     }
+    return finite_ == Finite::kYes;
   }
 
   /// One panel over the part of the loaded block that it sees.
@@ -136,7 +138,7 @@ class Prefill {
       const std::size_t lane = half * kN;
       rescale[half] = soften(p, lane, seen.first, keys, cut ? first + lane : nullptr, cut ? last + lane : nullptr);
     }
-    if (cut && !values_finite_) return weigh_guarded(p, skip, keys, rescale, first, last);
+    if (cut && !values_are_finite()) return weigh_guarded(p, skip, keys, rescale, first, last);
     panel_product(values_ + skip * d_v_, d_v_, 1, d_v_, weights_, keys,
                   [&](std::size_t c, Vec<Real> low, Vec<Real> high) HWY_ATTR {
                     Real* to = p.numerator + c * kP;
@@ -216,13 +218,14 @@ class Prefill {
   }
 
   void finish(const Panel& p) const {
+    Real factor[kP];
     for (std::size_t i = 0; i < p.count; ++i) {
       Real sum = p.sum[i];
       if (p.max[i] == kInfinity<Real> && sum != 1) sum = std::numeric_limits<Real>::quiet_NaN();
-      const Real factor = sum == 0 ? Real{0} : Real{1} / sum;
-      for (std::size_t c = 0; c < d_v_; ++c) p.rows[i].out[c] = p.numerator[c * kP + i] * factor;
+      factor[i] = sum == 0 ? Real{0} : Real{1} / sum;
       *p.rows[i].lse = sum == 0 ? -kInfinity<Real> : p.max[i] + std::log(sum);
     }
+    read_panel(p.numerator, p.count, d_v_, factor, [&p](std::size_t i) { return p.rows[i].out; });
   }
 
   const Kv& kv_;
@@ -231,10 +234,13 @@ class Prefill {
   std::size_t panel_count_;
   Panel* panels_;
   Span all_{};
-  Real* keys_;     // [block, d]
-  Real* values_;   // [block, d_v]
+  Real* key_room_;    // [block, d]
+  Real* value_room_;  // [block, d_v]
+  Span block_{};      // what is loaded:
+  const Real* keys_ = nullptr;
+  const Real* values_ = nullptr;
   Real* weights_;  // [block, kP]: logits, then weights
-  bool values_finite_ = true;
+  enum class Finite { kUnknown, kYes, kNo } finite_ = Finite::kUnknown;
 };
 
 }  // namespace

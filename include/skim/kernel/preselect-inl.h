@@ -56,8 +56,8 @@ class Preselect {
     const std::size_t keys = kPanelKeys * round_up(d_, kStep<Real>);
     queries_ = ws.get<Real>(Workspace::kPrefill,
                             panel_count_ * of_panel + keys + 2 * kPanelKeys * kP + most + round_up(entries, kN));
-    keys_ = queries_ + panel_count_ * of_panel;
-    products_ = keys_ + keys;
+    key_room_ = queries_ + panel_count_ * of_panel;
+    products_ = key_room_ + keys;
     pooled_ = products_ + kPanelKeys * kP;
     scores_ = pooled_ + kPanelKeys * kP;
     scratch_ = scores_ + round_up(entries, kN);
@@ -71,9 +71,7 @@ class Preselect {
     constexpr auto kB = static_cast<Position>(kPanelKeys);
     for (Position b = (all_.last - 1) / kB; all_.size() > 0 && b >= all_.first / kB; --b) {
       const Span block = intersect({b * kB, (b + 1) * kB}, all_);
-      for_each_row(block, [this, &block](const typename Kv::Key* key, Position at) {
-        widen_row(key, d_, keys_ + static_cast<std::size_t>(at - block.first) * d_);
-      });
+      keys_ = load(block);
       for (std::size_t p = 0; p < panel_count_; ++p) {
         const Span seen = intersect(block, seen_by(p));
         if (seen.size() > 0) offer(p, block.first, seen);
@@ -118,14 +116,9 @@ class Preselect {
     return seen;
   }
 
-  /// visit(key row, position) for each position of a span.
-  template <class Visit>
-  void for_each_row(Span span, const Visit& visit) const {
-    for (Position at = span.first; at < span.last; at += static_cast<Position>(kBlock)) {
-      Block<Kv> b;
-      fill_run(kv_, at, std::min(kBlock, static_cast<std::size_t>(span.last - at)), b);
-      for (std::size_t t = 0; t < b.count; ++t) visit(b.keys[t], b.positions[t]);
-    }
+  /// The keys of a block, [block, d].
+  const Real* load(Span block) const {
+    return widen_run(kv_, block, d_, [](const Block<Kv>& b) { return b.keys; }, key_room_);
   }
 
   static Real square_length(const Real* row, std::size_t d) {
@@ -144,21 +137,27 @@ class Preselect {
   /// |k| of the longest visible key; infinite when some key is not finite.
   Real longest_key() const {
     Real longest = 0;
-    for_each_row(all_, [this, &longest](const typename Kv::Key* key, Position) {
-      widen_row(key, d_, keys_);
-      const Real length = square_length(keys_, d_);
-      longest = length <= longest ? longest : length < kInfinity<Real> ? length : kInfinity<Real>;
-    });
+    for (Span block = all_; block.size() > 0; block.first += static_cast<Position>(kPanelKeys)) {
+      const Span part = intersect(block, {block.first, block.first + static_cast<Position>(kPanelKeys)});
+      const Real* keys = load(part);
+      for (std::size_t i = 0; i < static_cast<std::size_t>(part.size()); ++i) {
+        const Real length = square_length(keys + i * d_, d_);
+        longest = length <= longest ? longest : length < kInfinity<Real> ? length : kInfinity<Real>;
+      }
+    }
     return std::sqrt(longest);
   }
 
   void begin(std::size_t p, Real longest) {
     Real* bounds = thresholds(p);
+    for (std::size_t h = 0; h < heads_; ++h) {
+      const auto row_of = [&](std::size_t i) {
+        return i < rows_of(p) ? wanted_[p * kP + i].query.rows.row(h) : nullptr;
+      };
+      fill_panel<typename Kv::Key>(row_of, d_, query(p, h));
+    }
     for (std::size_t i = 0; i < kP; ++i) {
       const std::size_t r = p * kP + i;
-      for (std::size_t h = 0; h < heads_; ++h) {
-        to_panel<Real, typename Kv::Key>(i < rows_of(p) ? wanted_[r].query.rows.row(h) : nullptr, d_, i, query(p, h));
-      }
       if (i < rows_of(p)) {
         lists_[r].slack = 2 * product_error(wanted_[r].query, longest);
         lists_[r].open = lists_[r].slack < kInfinity<Real>;  // false for NaN
@@ -292,7 +291,8 @@ class Preselect {
   Span all_{};
   List* lists_;
   Real* queries_;   // for each panel [g, d, kP], then [kP] thresholds
-  Real* keys_;      // [block, d]
+  Real* key_room_;  // [block, d]
+  const Real* keys_ = nullptr;  // of the block at hand
   Real* products_;  // [block, kP]
   Real* pooled_;    // [block, kP]
   Real* scores_;    // of the lists
