@@ -13,6 +13,7 @@ namespace {
 // A new estimator is one line here. The recipe is skim's text form.
 const std::vector<Method> kDense = {{"dense", "dense"}};
 const std::vector<Method> kEstimators = {
+    {"sinks_window", "sinks(4)+window(1020)"},
     {"topk-1pct", "topk(fraction(0.01))"},
     {"topk-5pct", "topk(fraction(0.05))"},
     {"topk-10pct", "topk(fraction(0.1))"},

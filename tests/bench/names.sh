@@ -26,7 +26,7 @@ wrong=$(grep -vE '^[a-z]+/[A-Za-z0-9_.-]+/(f32|f16|bf16)(/heads:[0-9]+x[0-9]+)?/
 for type in f32 bf16; do
   for heads in 32x8 32x32; do
     for n in 4096 32768 131072; do
-      for what in dense topk-1pct topk-5pct topk-10pct power sinks_window_topk topp-90 uniform-5pct priority-5pct \
+      for what in dense sinks_window topk-1pct topk-5pct topk-10pct power sinks_window_topk topp-90 uniform-5pct priority-5pct \
         multinomial-5pct systematic-5pct poisson-5pct; do
         name=decode/$what/$type/heads:$heads/n:$n/threads:1
         grep -qE "^$name(/real_time|/manual_time)?$" <<< "$list" || fail "missing: $name"

@@ -105,17 +105,20 @@ struct LogSum {
   double sum = 0;
 
   HWY_ATTR void add(const Real* s, std::size_t count) {
-    Real top = -kInfinity<Real>;
-    for (std::size_t i = 0; i < count; ++i) {
-      if (s[i] > top) top = s[i];
+    const Tag<Real> tag;
+    auto tops = hn::Set(tag, -kInfinity<Real>);
+    std::size_t i = 0;
+    for (; i + kLanes<Real> <= count; i += kLanes<Real>) tops = hn::Max(nan_to_least<Real>(hn::LoadU(tag, s + i)), tops);
+    Real top = hn::GetLane(hn::MaxOfLanes(tag, tops));
+    for (; i < count; ++i) {
+      if (s[i] > top) top = s[i];  // false for NaN
     }
     if (top == -kInfinity<Real>) return;
     if (top > max) {
       sum *= std::exp(static_cast<double>(max) - static_cast<double>(top));
       max = top;
     }
-    const Tag<Real> tag;
-    std::size_t i = 0;
+    i = 0;
     auto part = hn::Zero(tag);
     for (; i + kLanes<Real> <= count; i += kLanes<Real>) {
       part = hn::Add(part, exp_below(nan_to_least<Real>(hn::LoadU(tag, s + i)), max));
