@@ -94,6 +94,7 @@ void attend_largest(const E& estimator, const Layer& layer, const RowRange& rang
   using Kv = typename Layer::Kv;
   constexpr std::size_t kFewerThan = 8;  // of n positions n / 8 candidates; more are not worth a list
   const std::size_t count = range.end - range.begin;
+  const bool fills_panels = count >= kPanel<Real> / 2;  // else rows one by one are faster
   Real* lse = ws.get<Real>(Workspace::kUnwantedLse, layer.group());
   const auto unit_of = [&](std::size_t r) { return layer.unit(r * layer.kv_heads() + range.kv_head, lse); };
   auto* wanted = ws.get<Wanted<Real>>(Workspace::kPrefillRows, count);
@@ -110,7 +111,7 @@ void attend_largest(const E& estimator, const Layer& layer, const RowRange& rang
       const auto visible = static_cast<std::size_t>(q.visible.size());
       const std::size_t most = estimator.max_picks(visible);
       row_of[r] = count;
-      if (most == 0 || most >= visible / kFewerThan) continue;
+      if (!fills_panels || most == 0 || most >= visible / kFewerThan) continue;
       row_of[r] = worth;
       wanted[worth++] = {q, most};
     }
