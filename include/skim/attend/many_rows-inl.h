@@ -7,6 +7,8 @@
 #define SKIM_ATTEND_MANY_ROWS_INL_H_
 #endif
 
+#include <optional>
+
 #include "skim/attend/attend-inl.h"
 #include "skim/kernel/prefill-inl.h"
 #include "skim/kernel/preselect-inl.h"
@@ -121,9 +123,14 @@ void attend_largest(const E& estimator, const Layer& layer, const RowRange& rang
     for (std::size_t r = 0; r < count; ++r) {
       const auto unit = unit_of(range.begin + r);
       const BasicQuery<Real> q = part_of(unit.query.resolved(unit.kv->size()));
-      if (row_of[r] != count) ws.candidates = preselect->candidates(row_of[r]);
-      select_resolved(estimator, q, kv, ws.selection, ws);
-      ws.candidates = {};
+      {
+        const struct Forget {  // also when memory runs out: the next query has other candidates, or none
+          Workspace& ws;
+          ~Forget() { ws.candidates = {}; }
+        } forget{ws};
+        if (row_of[r] != count) ws.candidates = preselect->candidates(row_of[r]);
+        select_resolved(estimator, q, kv, ws.selection, ws);
+      }
       if (check) check_selection(ws.selection, q.visible);
       accumulate(q, kv, ws.selection, per_head ? unit.state.head(h) : unit.state, ws);
     }
