@@ -180,6 +180,11 @@ Logits<Real> known_logits(const BasicQuery<Real>& q, const Workspace& ws) {
           q.visible.first};
 }
 
+/// Whether a score pass reads the two halves of the keys in turn, a block of each. Two streams keep more requests under
+/// way where rows are long enough to be streams of their own; short ones lose by it (HACKING.md).
+template <class K>
+constexpr bool kTwoStreams = sizeof(K) >= 4;
+
 /// Logits of `count` keys into all, [g, stride]. fill(i, block) makes the block of the keys from i on; those of the
 /// next one are prefetched meanwhile. `s`: scratch for g kBlock values.
 template <class Kv, class Real, class Fill>
@@ -187,11 +192,17 @@ void score_blocks(const LaneQuery<Real>& lanes, std::size_t count, const Fill& f
                   Real* s) {
   const BasicQuery<Real>& q = *lanes.query;
   Block<Kv> block[2];
+  const std::size_t blocks = (count + kBlock - 1) / kBlock;
+  const auto at = [&](std::size_t j) {
+    if constexpr (kTwoStreams<typename Kv::Key>) j = j / 2 + (j % 2 == 0 ? 0 : blocks - blocks / 2);
+    return j * kBlock;
+  };
   if (count != 0) fill(std::size_t{0}, block[0]);
-  for (std::size_t i = 0, now = 0; i < count; i += kBlock, now = 1 - now) {
+  for (std::size_t j = 0, now = 0; j < blocks; ++j, now = 1 - now) {
     const Block<Kv>& b = block[now];
-    const bool more = i + kBlock < count;
-    if (more) fill(i + kBlock, block[1 - now]);
+    const std::size_t i = at(j);
+    const bool more = j + 1 < blocks;
+    if (more) fill(at(j + 1), block[1 - now]);
     dots(lanes, b.keys, b.count, block[more ? 1 - now : now].keys, s);
     apply_rule(q, b.positions, s);
     for (std::size_t h = 0; h < q.heads(); ++h) {
