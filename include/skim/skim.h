@@ -12,6 +12,10 @@ using HWY_NAMESPACE::attend;
 using HWY_NAMESPACE::merge;
 using HWY_NAMESPACE::select;
 
+// How an index grows and shrinks with its KV head.
+using HWY_NAMESPACE::append;
+using HWY_NAMESPACE::truncate;
+
 // For estimators of a user's own: the exact logits, and what earlier stages have left.
 using HWY_NAMESPACE::for_each_gap;
 using HWY_NAMESPACE::logits;

@@ -23,6 +23,7 @@ template <class E, class Real, class Kv>
 void select_resolved(const E& estimator, const BasicQuery<Real>& q, const Kv& kv, Selection& selection,
                      Workspace& ws, const Real* known = nullptr) {
   ws.logits = known;
+  ws.scored_by = Source::kKeys;
   selection.clear();
   Select<E>::run(estimator, q, kv, selection, ws);
   commit(selection);
@@ -66,7 +67,7 @@ void attend_unchecked(const E& estimator, const BasicQuery<Real>& query, const K
   for_each_selection(query.resolved(kv.size()), state, [&](const BasicQuery<Real>& q, const BasicStateView<Real>& out) {
     select_resolved(estimator, q, kv, ws.selection, ws);
     if (check) check_selection(ws.selection, q.visible);
-    accumulate(q, kv, ws.selection, out, ws);
+    accumulate(q, plain(kv), ws.selection, out, ws);
   });
 }
 
@@ -79,6 +80,17 @@ void check_call(const BasicQuery<Real>& q, const Kv& kv, Workspace& ws) {
   check_query(q, kv);
 }
 
+/// Throws on parameters out of range, and when the estimator ranks by an index that the KV does not carry.
+template <class Kv, class E>
+void check_sources(const E& estimator) {
+  estimator.validate();
+  const Sources missing = sources(estimator) & ~CarriedSources<Kv>::value;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(Source::kSources); ++i) {
+    const auto source = static_cast<Source>(i);
+    if ((missing & sources_bit(source)) != 0) fail_to_carry(source);
+  }
+}
+
 /// The positions `estimator` selects for a query group, without attending to them.
 /// q: [g, d] rows of one group at one position. kv: n positions. The three verbs in a row,
 /// `attend(select(e, q, kv), q, kv)`, give the bits of the fused call under per-group selection; for
@@ -88,7 +100,7 @@ template <class E, class Real, class Kv>
 Selection select(const E& estimator, const BasicQuery<Real>& q, const Kv& kv) {
   Workspace ws;
   check_call(q, kv, ws);
-  estimator.validate();
+  check_sources<Kv>(estimator);
   Selection selection;
   const BasicQuery<Real> resolved = q.resolved(kv.size());
   select_resolved(estimator, resolved, kv, selection, ws);
@@ -108,7 +120,7 @@ void attend(const Selection& selection, const BasicQuery<Real>& q, const Kv& kv,
   const BasicQuery<Real> resolved = q.resolved(kv.size());
   check_selection(selection, resolved.visible);
   ws.logits = nullptr;  // of another query
-  accumulate(resolved, kv, selection, state, ws);
+  accumulate(resolved, plain(kv), selection, state, ws);
 }
 
 /// Attention of a GQA group of queries over the positions `estimator` selects.
@@ -121,7 +133,7 @@ void attend(const E& estimator, const BasicQuery<Real>& q, const Kv& kv, const B
             Workspace& ws) {
   check_call(q, kv, ws);
   check_state(state, q, kv);
-  estimator.validate();
+  check_sources<Kv>(estimator);
   attend_unchecked(estimator, q, kv, state, ws, true);
 }
 

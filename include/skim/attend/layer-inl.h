@@ -299,7 +299,7 @@ void attend(const E& estimator, const BasicLayerQuery<Real>& query, const LayerK
       fail("skim::attend: ", workspaces.size(), " workspaces but the executor has ", threads, " threads");
     }
     layer.check(workspaces[0]);
-    estimator.validate();
+    check_sources<Kv>(estimator);
   }
   if (layer.units() == 0) return;
 
@@ -329,10 +329,10 @@ void attend(const E& estimator, const BasicLayerQuery<Real>& query, const LayerK
     const auto unit = unit_of(i, ws);
     for_each_selection(unit.query.resolved(unit.kv->size()), unit.state, [&](const auto& q, const auto& out) {
       const Real* known =
-          reads_logits(estimator) ? score_split(q, *unit.kv, workspaces, options.executor) : nullptr;
+          reads_logits(estimator) ? score_split(q, plain(*unit.kv), workspaces, options.executor) : nullptr;
       select_resolved(estimator, q, *unit.kv, ws.selection, ws, known);
       if (options.check) check_selection(ws.selection, q.visible);
-      accumulate_split(q, *unit.kv, ws.selection, out, workspaces, options.executor);
+      accumulate_split(q, plain(*unit.kv), ws.selection, out, workspaces, options.executor);
     });
   }
 }

@@ -31,7 +31,8 @@ enum class ManyRows {
 
 /// Whether the logits serve an estimator only to find the largest ones.
 template <class E>
-bool selects_largest(const E&) {
+bool selects_largest(const E& e) {
+  if (sources(e) != 0) return false;  // an index speaks of one query at a time
   return std::is_same_v<E, TopK> || std::is_same_v<E, Sinks> || std::is_same_v<E, Window>;
 }
 template <class... Stages>
@@ -66,7 +67,7 @@ ManyRows many_rows_kernel(const E& estimator) {
 template <class Layer>
 void prefill(const Layer& layer, const RowRange& range, Workspace& ws) {
   using Real = typename Layer::Real;
-  using Kv = typename Layer::Kv;
+  using Kv = PlainKv<typename Layer::Kv>;
   const std::size_t group = layer.group();
   const std::size_t count = (range.end - range.begin) * group;
   auto* rows = ws.get<PrefillRow<Real>>(Workspace::kPrefillRows, count);
@@ -81,7 +82,7 @@ void prefill(const Layer& layer, const RowRange& range, Workspace& ws) {
                  q.logit.alibi_slopes ? q.logit.alibi_slopes[h] : 0.0f};
     }
   }
-  Prefill<Real, Kv>(*unit.kv, unit.query.logit, rows, count, ws).run();
+  Prefill<Real, Kv>(plain(*unit.kv), unit.query.logit, rows, count, ws).run();
   for (std::size_t r = range.begin; r < range.end; ++r) {
     const auto done = layer.unit(r * layer.kv_heads() + range.kv_head, lse + (r - range.begin) * group);
     merge_sinks(done.query, done.state);
@@ -93,7 +94,7 @@ void prefill(const Layer& layer, const RowRange& range, Workspace& ws) {
 template <class E, class Layer>
 void attend_largest(const E& estimator, const Layer& layer, const RowRange& range, Workspace& ws, bool check) {
   using Real = typename Layer::Real;
-  using Kv = typename Layer::Kv;
+  using Kv = PlainKv<typename Layer::Kv>;
   constexpr std::size_t kFewerThan = 8;  // of n positions n / 8 candidates; more are not worth a list
   const std::size_t count = range.end - range.begin;
   const bool fills_panels = count >= kPanel<Real> / 2;  // else rows one by one are faster
@@ -117,7 +118,7 @@ void attend_largest(const E& estimator, const Layer& layer, const RowRange& rang
       row_of[r] = worth;
       wanted[worth++] = {q, most};
     }
-    const Kv& kv = *unit_of(range.begin).kv;
+    const Kv& kv = plain(*unit_of(range.begin).kv);
     std::optional<Preselect<Real, Kv>> preselect;
     if (worth != 0) preselect.emplace(kv, wanted, worth, ws).run();
     for (std::size_t r = 0; r < count; ++r) {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <span>
 #include <type_traits>
+#include <utility>
 
 #include "skim/core/position.h"
 #include "skim/core/rows.h"
@@ -88,6 +89,18 @@ struct PagedKv {
     return values.row(table[at / page_size], static_cast<std::ptrdiff_t>(at % page_size));
   }
 };
+
+/// The keys and values of a KV head, without what travels beside them.
+template <class Kv>
+constexpr const auto& plain(const Kv& kv) {
+  if constexpr (requires { typename Kv::Base; }) {
+    return kv.base;
+  } else {
+    return kv;
+  }
+}
+template <class Kv>
+using PlainKv = std::remove_cvref_t<decltype(plain(std::declval<const Kv&>()))>;
 
 }  // namespace skim::inline SKIM_ABI
 

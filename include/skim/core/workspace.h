@@ -9,6 +9,7 @@
 
 #include "skim/core/buffer.h"
 #include "skim/core/selection.h"
+#include "skim/core/source.h"
 
 namespace skim::inline SKIM_ABI {
 
@@ -34,6 +35,9 @@ class Workspace {
     kRowNumbers,   // where a row is among these
     kCandidates,   // positions that a row's largest logits are among
     kUnwantedLse,  // lse for a caller who does not want it
+    kIndexQuery,   // query rows as an index reads them
+    kIndexScores,  // [g, visible] scores of an index
+    kBounds,       // bounds of logits
     kUser,         // for a user's own estimator
     kSlots
   };
@@ -57,6 +61,9 @@ class Workspace {
   /// Logits of the current query, [g, visible] with this stride, or null when none are computed yet.
   /// The fused calls forget them between queries.
   const void* logits = nullptr;
+
+  /// Which index the scores in kIndexScores are of, kKeys for none. Forgotten between queries too.
+  Source scored_by = Source::kKeys;
 
   /// Positions, ascending, which hold all that the current query's estimator may select by largest logit, or
   /// nothing when that is not known. Set and forgotten by who asks an estimator to select.

@@ -9,6 +9,7 @@
 #include "skim/core/kv.h"
 #include "skim/core/query.h"
 #include "skim/core/selection.h"
+#include "skim/core/source.h"
 #include "skim/core/workspace.h"
 
 namespace skim::inline SKIM_ABI {
@@ -27,6 +28,7 @@ namespace skim::inline SKIM_ABI {
 ///   static constexpr bool reads_logits = true;
 ///                         if it asks for the logits of every visible position (`skim::logits`): with more threads
 ///                         than query groups they are then computed by all threads.
+///   Source by             a member, if it ranks positions by an index: `attend` then wants the KV to carry it.
 ///
 /// The estimators of the library are plain descriptions without `select`: their loops are compiled
 /// once for each SIMD target (`Select` in estimator/select-inl.h).
@@ -53,11 +55,21 @@ constexpr bool stands_for_rest() {
   }
 }
 
+/// The indexes that an estimator needs beside the keys.
+template <class E>
+Sources sources(const E& e) {
+  if constexpr (requires { e.by; }) {
+    return sources_bit(e.by);
+  } else {
+    return 0;
+  }
+}
+
 /// Whether E asks for the logits of every visible position.
 template <class E>
-bool reads_logits(const E&) {
+bool reads_logits(const E& e) {
   if constexpr (requires { E::reads_logits; }) {
-    return E::reads_logits;
+    return E::reads_logits && sources(e) == 0;
   } else {
     return false;
   }

@@ -47,7 +47,7 @@ struct Select<MultinomialTail> {
   template <class Real, class Kv>
   static void run(const MultinomialTail& e, const BasicQuery<Real>& q, const Kv& kv, Selection& selection,
                   Workspace& ws) {
-    const Tail<Real> tail = tail_of(e.budget, q, kv, selection, ws);
+    const Tail<Real> tail = tail_of(e.budget, e.by, q, kv, selection, ws);
     if (tail.n == 0) return;
     const Draws draws(q.stream, q.position);
     double* u = ws.get<double>(Workspace::kSurvivors, 2 * tail.budget);

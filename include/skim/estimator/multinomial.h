@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "skim/core/budget.h"
+#include "skim/core/source.h"
 
 namespace skim::inline SKIM_ABI {
 
@@ -18,6 +19,7 @@ struct MultinomialTail {
   static constexpr bool reads_logits = true;
 
   Budget budget;
+  Source by = Source::kKeys;  ///< what it samples from
 
   void validate() const { budget.validate("MultinomialTail"); }
   std::size_t max_picks(std::size_t n) const { return budget.count(static_cast<Position>(n)); }

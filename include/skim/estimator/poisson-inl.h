@@ -35,7 +35,7 @@ struct Select<PoissonTail> {
   template <class Real, class Kv>
   static void run(const PoissonTail& e, const BasicQuery<Real>& q, const Kv& kv, Selection& selection,
                   Workspace& ws) {
-    const Tail<Real> tail = tail_of(e.budget, q, kv, selection, ws);
+    const Tail<Real> tail = tail_of(e.budget, e.by, q, kv, selection, ws);
     if (tail.n == 0) return;
     Real* u = uniforms(q, selection, tail.n, ws);
     auto* ranks = ws.get<std::size_t>(Workspace::kChosen, tail.n);

@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "skim/core/budget.h"
+#include "skim/core/source.h"
 
 namespace skim::inline SKIM_ABI {
 
@@ -17,6 +18,7 @@ struct PoissonTail {
   static constexpr bool reads_logits = true;
 
   Budget budget;
+  Source by = Source::kKeys;  ///< what it samples from
 
   void validate() const { budget.validate("PoissonTail"); }
   std::size_t max_picks(std::size_t n) const { return n; }

@@ -48,7 +48,7 @@ struct Select<PriorityTail> {
   template <class Real, class Kv>
   static void run(const PriorityTail& e, const BasicQuery<Real>& q, const Kv& kv, Selection& selection,
                   Workspace& ws) {
-    const Tail<Real> tail = tail_of(e.budget, q, kv, selection, ws);
+    const Tail<Real> tail = tail_of(e.budget, e.by, q, kv, selection, ws);
     if (tail.n == 0) return;
     Real* u = uniforms(q, selection, tail.n, ws);
     const PrioritySample<Real> sample = priority_sample(tail.log_proposal, u, tail.n, tail.budget, ws);

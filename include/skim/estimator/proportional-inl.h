@@ -7,9 +7,13 @@
 #define SKIM_ESTIMATOR_PROPORTIONAL_INL_H_
 #endif
 
+#include <cmath>
+#include <limits>
+
 #include "skim/core/budget.h"
 #include "skim/core/random.h"
 #include "skim/estimator/select-inl.h"
+#include "skim/index/scores-inl.h"
 #include "skim/kernel/pool-inl.h"
 #include "skim/kernel/uniforms-inl.h"
 
@@ -25,10 +29,38 @@ struct Tail {
   std::size_t budget = 0;
 };
 
-/// What is left for a sampling stage. When nothing is to be chosen, or everything, it does that
-/// and returns n = 0.
+/// The width of a proposal by an index: what it ranks further below its largest score, or what has no score, it
+/// proposes as if it were e^-16 as likely. So every position can be chosen, and the floors of 131,072 of them together
+/// weigh no more than a hundredth of the largest.
+template <class Real>
+constexpr Real kProposalRange = 16;
+
+/// Scores of an index become a proposal that is finite everywhere (kProposalRange), in place.
+template <class Real>
+void raise_to_floor(Real* x, std::size_t n) {
+  const Tag<Real> tag;
+  const auto most = hn::Set(tag, std::numeric_limits<Real>::max());
+  auto tops = hn::Neg(most);
+  std::size_t i = 0;
+  for (; i + kLanes<Real> <= n; i += kLanes<Real>) tops = hn::Max(tops, hn::LoadU(tag, x + i));
+  Real top = hn::GetLane(hn::MaxOfLanes(tag, tops));
+  for (; i < n; ++i) top = std::max(top, x[i]);
+  // The largest finite score stands in for +infinity; if nothing is finite, all are alike.
+  top = std::min(top, std::numeric_limits<Real>::max());
+  // Below the largest in any case, also where the range is less than a float's last place.
+  const Real floor = std::min(top - kProposalRange<Real>, std::nextafter(top, -std::numeric_limits<Real>::max()));
+  i = 0;
+  for (; i + kLanes<Real> <= n; i += kLanes<Real>) {
+    hn::StoreU(hn::Min(hn::Max(hn::LoadU(tag, x + i), hn::Set(tag, floor)), most), tag, x + i);
+  }
+  for (; i < n; ++i) x[i] = std::min(std::max(x[i], floor), std::numeric_limits<Real>::max());
+}
+
+/// What is left for a sampling stage, with the log proposals of `by`. When nothing is to be chosen, or everything, it
+/// does that and returns n = 0. A position that the keys themselves give no probability (a logit of -inf or NaN) has
+/// none; an index gives each one some, since its score is only a guess.
 template <class Real, class Kv>
-Tail<Real> tail_of(const Budget& budget, const BasicQuery<Real>& q, const Kv& kv, Selection& selection,
+Tail<Real> tail_of(const Budget& budget, Source by, const BasicQuery<Real>& q, const Kv& kv, Selection& selection,
                    Workspace& ws) {
   const std::size_t count = budget.count(q.visible.size());
   const auto left = static_cast<std::size_t>(count_gaps(selection, q.visible));
@@ -37,7 +69,8 @@ Tail<Real> tail_of(const Budget& budget, const BasicQuery<Real>& q, const Kv& kv
     add_gaps(selection, q.visible);
     return {};
   }
-  const Pooled<Real> pooled = pool_log_share(logits(q, kv, ws), q.heads(), selection, q.visible, ws);
+  const Pooled<Real> pooled = pool_log_share(scores(by, q, kv, ws), selection, q.visible, ws);
+  if (by != Source::kKeys) raise_to_floor(pooled.scores, pooled.count);
   return {pooled.scores, pooled.count, count};
 }
 

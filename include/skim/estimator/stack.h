@@ -28,6 +28,11 @@ struct Stack {
 };
 
 template <class... Stages>
+Sources sources(const Stack<Stages...>& e) {
+  return std::apply([](const auto&... stage) { return (0u | ... | sources(stage)); }, e.stages);
+}
+
+template <class... Stages>
 bool reads_logits(const Stack<Stages...>& e) {
   return std::apply([](const auto&... stage) { return (reads_logits(stage) || ...); }, e.stages);
 }

@@ -54,7 +54,7 @@ struct Select<SystematicTail> {
   template <class Real, class Kv>
   static void run(const SystematicTail& e, const BasicQuery<Real>& q, const Kv& kv, Selection& selection,
                   Workspace& ws) {
-    const Tail<Real> tail = tail_of(e.budget, q, kv, selection, ws);
+    const Tail<Real> tail = tail_of(e.budget, e.by, q, kv, selection, ws);
     if (tail.n == 0) return;
     auto* ranks = ws.get<std::size_t>(Workspace::kChosen, tail.n);
     double* log_weights = ws.get<double>(Workspace::kWeights, tail.n);

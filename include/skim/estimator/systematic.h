@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "skim/core/budget.h"
+#include "skim/core/source.h"
 
 namespace skim::inline SKIM_ABI {
 
@@ -19,6 +20,7 @@ struct SystematicTail {
   static constexpr bool reads_logits = true;
 
   Budget budget;
+  Source by = Source::kKeys;  ///< what it samples from
 
   void validate() const { budget.validate("SystematicTail"); }
   std::size_t max_picks(std::size_t n) const { return budget.count(static_cast<Position>(n)); }

@@ -7,6 +7,12 @@
 //          | uniform(budget) | priority(budget) | multinomial(budget) | systematic(budget) | poisson(budget)
 //   budget = k | fraction(share[,minimum]) | power(alpha,C[,minimum])
 //
+// topk and the samplers by probability also take what ranks the positions, topk who decides among them:
+//
+//   topk(128,by=sketch1)   topk(128,by=sketch1,candidates=640)   topk(128,by=sketch8,exact)   priority(128,by=sketch4)
+//
+//   by = keys | sketch1 | sketch4 | sketch8 | boxes | external
+//
 // Spaces may stand between any two words.
 #ifndef SKIM_ESTIMATOR_TEXT_H_
 #define SKIM_ESTIMATOR_TEXT_H_
@@ -21,6 +27,7 @@
 #include <vector>
 
 #include "skim/core/error.h"
+#include "skim/core/source.h"
 #include "skim/estimator/dense.h"
 #include "skim/estimator/estimator.h"
 #include "skim/estimator/multinomial.h"
@@ -65,6 +72,12 @@ struct StageList {
   }
 };
 
+inline Sources sources(const StageList& e) {
+  Sources all = 0;
+  for (const Stage& any : e.stages) all |= std::visit([](const auto& stage) { return sources(stage); }, any);
+  return all;
+}
+
 inline bool reads_logits(const StageList& e) {
   for (const Stage& any : e.stages) {
     if (std::visit([](const auto& stage) { return reads_logits(stage); }, any)) return true;
@@ -102,13 +115,13 @@ class Parser {
     if (name == "dense") return checked(start, Dense{});
     if (name == "sinks") return checked(start, Sinks{integer_argument()});
     if (name == "window") return checked(start, Window{integer_argument()});
-    if (name == "topk") return checked(start, TopK{budget_argument()});
+    if (name == "topk") return checked(start, topk());
     if (name == "topp") return checked(start, TopP{number_argument()});
-    if (name == "multinomial") return checked(start, MultinomialTail{budget_argument()});
-    if (name == "systematic") return checked(start, SystematicTail{budget_argument()});
-    if (name == "poisson") return checked(start, PoissonTail{budget_argument()});
+    if (name == "multinomial") return checked(start, sampler<MultinomialTail>());
+    if (name == "systematic") return checked(start, sampler<SystematicTail>());
+    if (name == "poisson") return checked(start, sampler<PoissonTail>());
     if (name == "uniform") return checked(start, UniformTail{budget_argument()});
-    if (name == "priority") return checked(start, PriorityTail{budget_argument()});
+    if (name == "priority") return checked(start, sampler<PriorityTail>());
     error(start, "expected dense, sinks, window, topk, topp, uniform, priority, multinomial, systematic or poisson");
   }
 
@@ -143,6 +156,58 @@ class Parser {
 
   Budget budget_argument() {
     expect('(');
+    const Budget value = budget();
+    expect(')');
+    return value;
+  }
+
+  TopK topk() {
+    expect('(');
+    TopK e{budget()};
+    while (accept(',')) {
+      const std::size_t start = at_;
+      const std::string_view name = word();
+      if (name == "by") {
+        e.by = source();
+      } else if (name == "candidates") {
+        expect('=');
+        e.candidates = budget();
+      } else if (name == "exact") {
+        e.exact = true;
+      } else {
+        error(start, "expected by, candidates or exact");
+      }
+    }
+    expect(')');
+    return e;
+  }
+
+  template <class E>
+  E sampler() {
+    expect('(');
+    E e{budget()};
+    if (accept(',')) {
+      const std::size_t start = at_;
+      if (word() != "by") error(start, "expected by");
+      e.by = source();
+    }
+    expect(')');
+    return e;
+  }
+
+  Source source() {
+    expect('=');
+    skip_spaces();
+    const std::size_t start = at_;
+    std::string_view name = word();
+    while (at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9') name = text_.substr(start, ++at_ - start);
+    for (std::size_t i = 0; i < static_cast<std::size_t>(Source::kSources); ++i) {
+      if (name == kSourceNames[i]) return static_cast<Source>(i);
+    }
+    error(start, "expected keys, sketch1, sketch4, sketch8, boxes or external");
+  }
+
+  Budget budget() {
     skip_spaces();
     const std::size_t start = at_;
     Budget budget = 0;
@@ -164,7 +229,6 @@ class Parser {
     } else {
       budget = Budget(integer());
     }
-    expect(')');
     return budget;
   }
 
@@ -254,6 +318,17 @@ inline std::string budget_text(const Budget& b) {
   return call_text(is_power ? "power" : "fraction", arguments);
 }
 
+inline std::string by_text(Source by) {
+  std::string text;
+  if (by != Source::kKeys) (text += ",by=") += name_of(by);
+  return text;
+}
+
+template <class E>
+std::string sampler_text(const char* name, const E& e) {
+  return call_text(name, budget_text(e.budget) + by_text(e.by));
+}
+
 inline void append_stage(std::string& text, const std::string& stage) {
   if (!text.empty()) text += '+';
   text += stage;
@@ -267,22 +342,27 @@ inline StageList parse(std::string_view text) { return text_detail::Parser(text)
 inline std::string to_text(const Dense&) { return "dense"; }
 inline std::string to_text(const Sinks& e) { return text_detail::call_text("sinks", std::to_string(e.count)); }
 inline std::string to_text(const Window& e) { return text_detail::call_text("window", std::to_string(e.width)); }
-inline std::string to_text(const TopK& e) { return text_detail::call_text("topk", text_detail::budget_text(e.budget)); }
+inline std::string to_text(const TopK& e) {
+  std::string arguments = text_detail::budget_text(e.budget) + text_detail::by_text(e.by);
+  if (e.candidates != Budget(0)) (arguments += ",candidates=") += text_detail::budget_text(e.candidates);
+  if (e.exact) arguments += ",exact";
+  return text_detail::call_text("topk", arguments);
+}
 inline std::string to_text(const TopP& e) { return text_detail::call_text("topp", text_detail::number_text(e.mass)); }
 inline std::string to_text(const UniformTail& e) {
   return text_detail::call_text("uniform", text_detail::budget_text(e.budget));
 }
 inline std::string to_text(const PriorityTail& e) {
-  return text_detail::call_text("priority", text_detail::budget_text(e.budget));
+  return text_detail::sampler_text("priority", e);
 }
 inline std::string to_text(const MultinomialTail& e) {
-  return text_detail::call_text("multinomial", text_detail::budget_text(e.budget));
+  return text_detail::sampler_text("multinomial", e);
 }
 inline std::string to_text(const SystematicTail& e) {
-  return text_detail::call_text("systematic", text_detail::budget_text(e.budget));
+  return text_detail::sampler_text("systematic", e);
 }
 inline std::string to_text(const PoissonTail& e) {
-  return text_detail::call_text("poisson", text_detail::budget_text(e.budget));
+  return text_detail::sampler_text("poisson", e);
 }
 
 /// The reverse of `parse`.

@@ -5,12 +5,22 @@
 #include <cstddef>
 
 #include "skim/core/budget.h"
+#include "skim/core/error.h"
+#include "skim/core/source.h"
 
 namespace skim::inline SKIM_ABI {
 
-/// Exact top-k: of the positions that are left, the `budget` with the largest logits, with weight 1. Ties go
-/// to the lower position, a NaN logit counts as -inf. A group pools by the largest logit of its heads.
-/// Reads every key. Dynamic top-k is `TopK{power(alpha, C)}`.
+/// Top-k: of the positions that are left, the `budget` with the largest logits, with weight 1. Ties go to the lower
+/// position, a NaN logit counts as -inf. A group pools by the largest logit of its heads. Dynamic top-k is
+/// `TopK{power(alpha, C)}`.
+///
+/// Who knows the logits?
+///   TopK{128}                                       the keys: exact, reads every key
+///   TopK{128, Source::kSketch1}                     an index: what it ranks first is taken
+///   TopK{128, Source::kSketch1, 640}                it names 640 candidates, and their keys decide
+///   TopK{.budget = 128, .by = Source::kSketch8, .exact = true}
+///                                                   candidates are all that the index's bounds cannot exclude: exactly
+///                                                   what TopK{128} selects, ties included, by fewer keys; sketch8 or boxes
 ///
 /// What it drops is a bias, not noise: the error is tau |mean dropped value - mean kept value| with tau the
 /// dropped softmax mass (arXiv 2512.07647, theorem 5.2). Without `Sinks` and `Window` before it the error
@@ -19,8 +29,20 @@ struct TopK {
   static constexpr bool reads_logits = true;
 
   Budget budget;
+  Source by = Source::kKeys;
+  Budget candidates = 0;  ///< 0: the index has the last word
+  bool exact = false;
 
-  void validate() const { budget.validate("TopK"); }
+  void validate() const {
+    budget.validate("TopK");
+    candidates.validate("TopK: candidates");
+    const bool wants_candidates = candidates != Budget(0);
+    if (by == Source::kKeys && wants_candidates) fail("skim::TopK: candidates are named by an index, but by is keys");
+    if (exact && wants_candidates) fail("skim::TopK: exact finds its own candidates, so there can be no budget of them");
+    if (exact && by != Source::kKeys && by != Source::kSketch8 && by != Source::kBoxes) {
+      fail("skim::TopK: exact needs bounds, which sketch8 and boxes have, but by is ", name_of(by));
+    }
+  }
   std::size_t max_picks(std::size_t n) const { return budget.count(static_cast<Position>(n)); }
 };
 

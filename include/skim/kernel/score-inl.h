@@ -214,17 +214,18 @@ void score_blocks(const LaneQuery<Real>& lanes, std::size_t count, const Fill& f
 /// The logits of `q` over its visible range, computed at most once for each query; `q` is resolved.
 /// Reads every visible key once.
 template <class Real, class Kv>
-Logits<Real> logits(const BasicQuery<Real>& q, const Kv& kv, Workspace& ws) {
+Logits<Real> logits(const BasicQuery<Real>& q, const Kv& indexed, Workspace& ws) {
   if (!ws.logits) {
+    const auto& kv = plain(indexed);
     const auto n = static_cast<std::size_t>(q.visible.size());
     const std::size_t stride = round_up(n, kBlock);
     const LaneQuery<Real> lanes = lane_query<typename Kv::Key>(q, ws);
     Real* all = ws.get<Real>(Workspace::kLogits, q.heads() * stride);
     Real* s = ws.get<Real>(Workspace::kBlockLogits, q.heads() * kBlock);
-    const auto fill = [&](std::size_t i, Block<Kv>& b) {
+    const auto fill = [&](std::size_t i, Block<PlainKv<Kv>>& b) {
       fill_run(kv, q.visible.first + static_cast<Position>(i), std::min(kBlock, n - i), b);
     };
-    score_blocks<Kv>(lanes, n, fill, all, stride, s);
+    score_blocks<PlainKv<Kv>>(lanes, n, fill, all, stride, s);
     ws.logits = all;
   }
   return known_logits(q, ws);

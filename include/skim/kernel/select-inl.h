@@ -204,11 +204,10 @@ inline void add_gaps(Selection& selection, Span within) {
   for (const Span gap : spare) selection.add(gap);
 }
 
-/// Turns ascending ranks among the unselected positions into positions, and adds them.
-/// log_weight(j) belongs to ranks[j].
-template <class LogWeight>
-void add_ranks(Selection& selection, Span within, const std::size_t* ranks, std::size_t count,
-               const LogWeight& log_weight) {
+/// Turns ascending ranks among the unselected positions into positions: visit(j, position of ranks[j]). `selection` may
+/// be added to meanwhile.
+template <class Visit>
+void for_each_rank(Selection& selection, Span within, const std::size_t* ranks, std::size_t count, const Visit& visit) {
   auto& spare = SelectionAccess::spare_spans(selection);
   spare.clear();
   for_each_gap(selection, within, [&spare](Span gap) { spare.push_back(gap); });
@@ -218,8 +217,16 @@ void add_ranks(Selection& selection, Span within, const std::size_t* ranks, std:
     while (ranks[j] - before >= static_cast<std::size_t>(spare[gap].size())) {
       before += static_cast<std::size_t>(spare[gap++].size());
     }
-    selection.add(spare[gap].first + static_cast<Position>(ranks[j] - before), log_weight(j));
+    visit(j, spare[gap].first + static_cast<Position>(ranks[j] - before));
   }
+}
+
+/// Adds the positions of these ranks. log_weight(j) belongs to ranks[j].
+template <class LogWeight>
+void add_ranks(Selection& selection, Span within, const std::size_t* ranks, std::size_t count,
+               const LogWeight& log_weight) {
+  for_each_rank(selection, within, ranks, count,
+                [&](std::size_t j, Position position) { selection.add(position, log_weight(j)); });
 }
 
 /// Merges the ascending run [merged, end) of `list` into the ascending run before it, from the back: only the

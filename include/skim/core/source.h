@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where an estimator takes its scores from: the keys themselves, or an index beside them.
+#ifndef SKIM_CORE_SOURCE_H_
+#define SKIM_CORE_SOURCE_H_
+
+#include <cstddef>
+#include <string_view>
+
+#include "skim/core/config.h"
+
+namespace skim::inline SKIM_ABI {
+
+/// What ranks the positions for an estimator. All but kKeys must be carried by the KV: `with_index(kv, index)`.
+enum class Source : unsigned char {
+  kKeys,      ///< the exact logits: every visible key is read
+  kSketch1,   ///< Sketch<1>: a bit a component
+  kSketch4,   ///< Sketch<4>
+  kSketch8,   ///< Sketch<8>
+  kBoxes,     ///< PageBoxes: the largest logit that a page can have, for each of its positions
+  kExternal,  ///< ExternalScores: whatever the caller hands in, such as a learned indexer's scores
+  kSources
+};
+
+/// In the order of Source: what the text form calls them.
+inline constexpr std::string_view kSourceNames[] = {"keys", "sketch1", "sketch4", "sketch8", "boxes", "external"};
+
+constexpr std::string_view name_of(Source source) { return kSourceNames[static_cast<std::size_t>(source)]; }
+
+/// A set of sources, a bit each; the keys are always there.
+using Sources = unsigned;
+constexpr Sources sources_bit(Source source) {
+  return source == Source::kKeys ? 0u : 1u << static_cast<unsigned>(source);
+}
+
+}  // namespace skim::inline SKIM_ABI
+
+#endif  // SKIM_CORE_SOURCE_H_

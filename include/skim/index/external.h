@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// Scores that the caller brings: those of a learned indexer, for instance.
+#ifndef SKIM_INDEX_EXTERNAL_H_
+#define SKIM_INDEX_EXTERNAL_H_
+
+#include <cstddef>
+
+#include "skim/core/position.h"
+#include "skim/core/rows.h"
+#include "skim/core/source.h"
+
+namespace skim::inline SKIM_ABI {
+
+/// A score for each (query position, position) of one KV head, shared by the query heads of the group. Top-k takes the
+/// largest; a sampler takes them as logits, as they are trained to be (DeepSeek-V3.2, arXiv 2512.02556: the indexer's
+/// softmax learns the attention's). A score that is not finite ranks last, and counts as the floor of a proposal.
+///
+/// scores: [rows, n], row r for the query at position first_query + r. n is the number of positions of the KV head.
+struct ExternalScores {
+  static constexpr Source kSource = Source::kExternal;
+  static constexpr const char* kName = "table of external scores";
+
+  Rows<const float> scores{};
+  Position first_query = 0;
+
+  Position size() const { return static_cast<Position>(scores.cols); }
+  std::size_t bytes() const { return scores.rows * scores.cols * sizeof(float); }
+};
+
+}  // namespace skim::inline SKIM_ABI
+
+#endif  // SKIM_INDEX_EXTERNAL_H_

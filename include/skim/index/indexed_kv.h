@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// Keys and values of one KV head together with the indexes that grow beside them.
+#ifndef SKIM_INDEX_INDEXED_KV_H_
+#define SKIM_INDEX_INDEXED_KV_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <tuple>
+#include <type_traits>
+
+#include "skim/core/buffer.h"
+#include "skim/core/error.h"
+#include "skim/core/kv.h"
+#include "skim/core/source.h"
+#include "skim/core/validate.h"
+
+namespace skim::inline SKIM_ABI {
+
+/// What can travel with a KV head: it knows how many positions it covers, and which `Source` it serves.
+template <class I>
+concept KvIndex = requires(const I& index) {
+  { I::kName } -> std::convertible_to<const char*>;
+  { index.size() } -> std::same_as<Position>;
+  { index.bytes() } -> std::same_as<std::size_t>;
+};
+
+/// A KV head with indexes beside it: a KvHead itself, so that it goes wherever keys and values go. Holds the view of
+/// keys and values, and points at the indexes. Any number of threads may read one at a time when nobody appends.
+template <class Kv, class... Indexes>
+struct IndexedKv {
+  using Base = Kv;
+  using Key = typename Kv::Key;
+  using Value = typename Kv::Value;
+
+  Kv base;
+  std::tuple<const Indexes*...> indexes;
+
+  Position size() const { return base.size(); }
+  std::size_t key_dim() const { return base.key_dim(); }
+  std::size_t value_dim() const { return base.value_dim(); }
+  const Key* key(Position i) const { return base.key(i); }
+  const Value* value(Position i) const { return base.value(i); }
+};
+
+/// The KV head `kv` with one or more indexes, each of another type, that cover exactly its positions.
+///   with_index(kv, sketch)    with_index(kv, boxes, sketch)
+template <KvHead Kv, KvIndex... Indexes>
+constexpr IndexedKv<Kv, Indexes...> with_index(const Kv& kv, const Indexes&... indexes) {
+  static_assert(sizeof...(Indexes) > 0, "skim::with_index: at least one index");
+  return {kv, {&indexes...}};
+}
+
+namespace index_detail {
+
+template <class I, class Kv>
+struct Carries : std::false_type {};
+template <class I, class Kv, class... Indexes>
+struct Carries<I, IndexedKv<Kv, Indexes...>> : std::bool_constant<(std::is_same_v<I, Indexes> || ...)> {};
+
+}  // namespace index_detail
+
+/// Whether a KV type carries an index of type I.
+template <class I, class Kv>
+inline constexpr bool kCarries = index_detail::Carries<I, Kv>::value;
+
+/// The index of type I that `kv` carries.
+template <class I, class Kv, class... Indexes>
+constexpr const I& index_of(const IndexedKv<Kv, Indexes...>& kv) {
+  return *std::get<const I*>(kv.indexes);
+}
+
+/// The sources that a KV type has beside its keys.
+template <class Kv>
+struct CarriedSources {
+  static constexpr Sources value = 0;
+};
+template <class Kv, class... Indexes>
+struct CarriedSources<IndexedKv<Kv, Indexes...>> {
+  template <class I>
+  static constexpr Sources bit() {
+    if constexpr (requires { I::kSource; }) {
+      return sources_bit(I::kSource);
+    } else {
+      return 0;
+    }
+  }
+  static constexpr Sources value = (0u | ... | bit<Indexes>());
+};
+
+/// Shapes of the keys and values, and that every index covers exactly their positions.
+template <class Kv, class... Indexes>
+void check_kv(const IndexedKv<Kv, Indexes...>& kv, Buffer<std::uint64_t>& seen) {
+  check_kv(kv.base, seen);
+  const auto check = [&](const auto& index) {
+    if (index.size() != kv.size()) {
+      fail("skim::attend: the ", index.kName, " covers ", index.size(), " positions but there are ", kv.size(),
+           " keys (skim::append, skim::truncate)");
+    }
+    if constexpr (requires { index.key_dim(); }) {
+      if (index.size() != 0 && index.key_dim() != kv.key_dim()) {
+        fail("skim::attend: the ", index.kName, " is of keys with ", index.key_dim(), " columns but keys have ",
+             kv.key_dim());
+      }
+    }
+  };
+  std::apply([&](const auto*... index) { (check(*index), ...); }, kv.indexes);
+}
+
+}  // namespace skim::inline SKIM_ABI
+
+#endif  // SKIM_INDEX_INDEXED_KV_H_

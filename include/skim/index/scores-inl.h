@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// The scores of a source for every visible position: the exact logits, or what an index says of them.
+#if defined(SKIM_INDEX_SCORES_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SKIM_INDEX_SCORES_INL_H_
+#undef SKIM_INDEX_SCORES_INL_H_
+#else
+#define SKIM_INDEX_SCORES_INL_H_
+#endif
+
+#include <string>
+
+#include "skim/core/error.h"
+#include "skim/index/external.h"
+#include "skim/index/indexed_kv.h"
+#include "skim/index/scan-inl.h"
+#include "skim/kernel/pool-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
+namespace {
+
+/// Scores of `heads` query heads, or of one that speaks for all of the group.
+template <class Real>
+struct Scores {
+  Logits<Real> of{};
+  std::size_t heads = 0;
+};
+
+[[noreturn]] SKIM_COLD inline void fail_to_carry(Source source) {
+  fail("skim::attend: the estimator goes by ", std::string(name_of(source)),
+       ", which the KV does not carry (skim::with_index)");
+}
+
+/// Calls visit(index) with the index of type I that `kv` carries.
+template <class I, class Kv, class Visit>
+void with_carried(const Kv& kv, const Visit& visit) {
+  if constexpr (kCarries<I, Kv>) {
+    visit(index_of<I>(kv));
+  } else {
+    (void)kv, (void)visit;
+    fail_to_carry(I::kSource);
+  }
+}
+
+/// Exact logits of the positions `run` into s: [g, stride], of `run.first` on. A multiple of kBlock is written.
+template <class Real, class Kv>
+void score_run(const LaneQuery<Real>& lanes, const Kv& kv, Span run, Real* s, std::size_t stride, Workspace& ws) {
+  const auto n = static_cast<std::size_t>(run.size());
+  const auto fill = [&](std::size_t i, Block<Kv>& b) {
+    fill_run(kv, run.first + static_cast<Position>(i), std::min(kBlock, n - i), b);
+  };
+  score_blocks<Kv>(lanes, n, fill, s, stride, ws.get<Real>(Workspace::kBlockLogits, lanes.query->heads() * kBlock));
+}
+
+/// What a sketch says: [g, stride], each of its own keys, in the order of the visible positions. The keys that it
+/// has not taken in have their exact logits.
+template <int kBits, class Kv>
+void sketch_scores(const BasicQuery<float>& q, const Kv& kv, const Sketch<kBits>& sketch, float* all, std::size_t stride,
+                   Workspace& ws) {
+  const std::size_t heads = q.heads();
+  const SketchQueries queries = sketch_queries(q, sketch, ws);
+  float* scratch = ws.get<float>(Workspace::kBlockLogits, heads * (kCodeBlock<kBits> + kBlock));
+  Position positions[kBlock] = {};
+  scan(queries, heads, sketch, q.visible, scratch, [&](Position first, float* s, std::size_t) {
+    for (std::size_t t = 0; t < kBlock; ++t) positions[t] = first + static_cast<Position>(t);
+    apply_rule(q, positions, s);
+    const auto skip = static_cast<std::size_t>(std::max<Position>(0, q.visible.first - first));
+    float* to = all + (first + static_cast<Position>(skip) - q.visible.first);
+    for (std::size_t h = 0; h < heads; ++h) {
+      std::memcpy(to + h * stride, s + h * kBlock + skip, (kBlock - skip) * sizeof(float));
+    }
+  });
+  const LaneQuery<float> lanes = lane_query<typename Kv::Key>(q, ws);
+  const auto sketched = static_cast<Position>(sketch.segments() * Sketch<kBits>::kSegment);
+  const Span tail = intersect({sketched, sketch.size()}, q.visible);
+  if (tail.size() > 0) score_run(lanes, kv, tail, all + (tail.first - q.visible.first), stride, ws);
+  for (const Position at : SketchAccess::unsketched(sketch)) {
+    if (!q.visible.contains(at)) continue;
+    alignas(64) float one[kBlock];
+    float* s = heads == 1 ? one : ws.get<float>(Workspace::kBounds, heads * kBlock);
+    score_run(lanes, kv, Span{at, at + 1}, s, kBlock, ws);
+    for (std::size_t h = 0; h < heads; ++h) all[h * stride + static_cast<std::size_t>(at - q.visible.first)] = s[h * kBlock];
+  }
+}
+
+/// The scores that the caller has brought for this query.
+template <class Real>
+void external_scores(const BasicQuery<Real>& q, const ExternalScores& external, Real* all) {
+  const Position row = q.position - external.first_query;
+  if (row < 0 || row >= static_cast<Position>(external.scores.rows)) {
+    fail("skim::attend: external scores are for queries at positions [", external.first_query, ", ",
+         external.first_query + static_cast<Position>(external.scores.rows), ") but this one is at ", q.position);
+  }
+  const float* from = external.scores.row(static_cast<std::size_t>(row));
+  for (Position i = q.visible.first; i < q.visible.last; ++i) all[i - q.visible.first] = static_cast<Real>(from[i]);
+}
+
+/// The scores of `source` over the visible range, computed at most once for each query; `q` is resolved. They have no
+/// certain value beyond that range. Throws std::invalid_argument if `kv` does not carry the source.
+template <class Real, class Kv>
+Scores<Real> scores(Source source, const BasicQuery<Real>& q, const Kv& kv, Workspace& ws) {
+  if (source == Source::kKeys) return {logits(q, kv, ws), q.heads()};
+  const std::size_t heads = source == Source::kExternal ? 1 : q.heads();
+  // Whole blocks are written wherever they start.
+  const std::size_t stride = round_up(static_cast<std::size_t>(q.visible.size()), kBlock) + 2 * kBlock;
+  Real* all = ws.get<Real>(Workspace::kIndexScores, heads * stride);
+  const Scores<Real> result{{all, stride, q.visible.first}, heads};
+  if (ws.scored_by == source) return result;
+  [[maybe_unused]] const auto by_sketch = [&](const auto& sketch) {
+    if constexpr (std::is_same_v<Real, float>) sketch_scores(q, plain(kv), sketch, all, stride, ws);
+  };
+  switch (source) {
+    case Source::kSketch1: with_carried<Sketch<1>>(kv, by_sketch); break;
+    case Source::kSketch4: with_carried<Sketch<4>>(kv, by_sketch); break;
+    case Source::kSketch8: with_carried<Sketch<8>>(kv, by_sketch); break;
+    case Source::kExternal:
+      with_carried<ExternalScores>(kv, [&](const ExternalScores& external) { external_scores(q, external, all); });
+      break;
+    default: fail_to_carry(source);
+  }
+  ws.scored_by = source;
+  return result;
+}
+
+/// One score a position from those of the heads, over what is not selected: the largest ...
+template <class Real>
+Pooled<Real> pool_max(const Scores<Real>& x, const Selection& selection, Span visible, Workspace& ws) {
+  return pool_max(x.of, x.heads, selection, visible, ws);
+}
+/// ... and the log of the mean probability.
+template <class Real>
+Pooled<Real> pool_log_share(const Scores<Real>& x, const Selection& selection, Span visible, Workspace& ws) {
+  return pool_log_share(x.of, x.heads, selection, visible, ws);
+}
+
+}  // namespace
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // SKIM_INDEX_SCORES_INL_H_
