@@ -49,16 +49,6 @@ inline void rotate(float* HWY_RESTRICT x, std::size_t size) {
   }
 }
 
-/// Writes `count` <= kLanes rows of d values across the lanes of x, [size, kLanes]; zeros where there is nothing.
-inline void across_lanes(const float* rows, std::size_t stride, std::size_t count, std::size_t d, std::size_t size,
-                         float* HWY_RESTRICT x) {
-  constexpr std::size_t kN = kLanes<float>;
-  std::memset(x, 0, size * kN * sizeof(float));
-  for (std::size_t t = 0; t < count; ++t) {
-    for (std::size_t c = 0; c < d; ++c) x[c * kN + t] = rows[t * stride + c];
-  }
-}
-
 }  // namespace
 }  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -173,26 +173,31 @@ HWY_INLINE void code_sums(const std::uint8_t* HWY_RESTRICT codes, std::size_t si
   using Pairs = CodePairs<kBits>;
   constexpr std::size_t kGroup = 32 / kBits;
   constexpr std::size_t kN = kLanes<float>;
+  // An addition waits for the one before it: few heads need several sums each.
+  constexpr int kChains = std::min(Pairs::kVectors, std::max(1, 4 * kTile / G));
   const Tag32 d32;
   const Tag16 d16;
   const Tag<float> tag;
   for (std::size_t t = 0; t < kBlock; t += kN) {
     for (std::size_t first = 0; first < size; first += kExactCodes<kBits>) {
       const std::size_t last = std::min(size, first + kExactCodes<kBits>);
-      PairSums sum[G];
-      HWY_UNROLL(4) for (int h = 0; h < G; ++h) sum[h].clear();
+      PairSums sum[G][kChains];
+      HWY_UNROLL(4) for (int h = 0; h < G; ++h) {
+        HWY_UNROLL(4) for (int p = 0; p < kChains; ++p) sum[h][p].clear();
+      }
       for (std::size_t c = first; c < last; c += kGroup) {
         const Pairs pairs(codes + (c / kGroup * kBlock + t) * 4);
         HWY_UNROLL(4) for (int h = 0; h < G; ++h) {
           HWY_UNROLL(4) for (int p = 0; p < Pairs::kVectors; ++p) {
             std::int32_t both;
             std::memcpy(&both, heads[h].row + c + 2 * p, sizeof(both));
-            sum[h].add(pairs.v[p], hn::BitCast(d16, hn::Set(d32, both)));
+            sum[h][p % kChains].add(pairs.v[p], hn::BitCast(d16, hn::Set(d32, both)));
           }
         }
       }
       for (int h = 0; h < G; ++h) {
-        const auto exact = hn::Sub(sum[h].get(), hn::Set(d32, heads[h].excess));
+        auto exact = hn::Sub(sum[h][0].get(), hn::Set(d32, heads[h].excess));
+        HWY_UNROLL(4) for (int p = 1; p < kChains; ++p) exact = hn::Add(exact, sum[h][p].get());
         float* to = out + static_cast<std::size_t>(h) * kBlock + t;
         const auto part = hn::ConvertTo(tag, exact);
         hn::StoreU(first == 0 ? part : hn::Add(hn::LoadU(tag, to), part), tag, to);

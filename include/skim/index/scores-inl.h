@@ -62,7 +62,9 @@ void sketch_scores(const BasicQuery<float>& q, const Kv& kv, const Sketch<kBits>
   float* scratch = ws.get<float>(Workspace::kBlockLogits, heads * (kCodeBlock<kBits> + kBlock));
   Position positions[kBlock] = {};
   scan(queries, heads, sketch, q.visible, scratch, [&](Position first, float* s, std::size_t) {
-    for (std::size_t t = 0; t < kBlock; ++t) positions[t] = first + static_cast<Position>(t);
+    if (q.logit.alibi_slopes) {  // else nobody asks
+      for (std::size_t t = 0; t < kBlock; ++t) positions[t] = first + static_cast<Position>(t);
+    }
     apply_rule(q, positions, s);
     const auto skip = static_cast<std::size_t>(std::max<Position>(0, q.visible.first - first));
     float* to = all + (first + static_cast<Position>(skip) - q.visible.first);

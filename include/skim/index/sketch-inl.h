@@ -57,130 +57,144 @@ template <int kBits>
 constexpr std::size_t kCodeBlock = kBits == 1 ? 64 : 16;
 
 /// Where component c of key t of a block is: byte and shift within the codes of the block.
-template <int kBits>
 struct CodePlace {
   std::size_t byte;
   int shift;
 };
 template <int kBits>
-constexpr CodePlace<kBits> code_place(std::size_t t, std::size_t c) {
+constexpr CodePlace code_place(std::size_t t, std::size_t c) {
   if constexpr (kBits == 1) {
     return {c / 8 * 64 + (t < 32 ? 2 * t : 2 * (t - 32) + 1), static_cast<int>(c % 8)};
   } else {
     constexpr std::size_t kGroup = 32 / kBits;     // components of a word
-    const std::size_t pair = c % kGroup / 2;       // its shift, in steps of kBits
-    const std::size_t upper = c % 2;               // the upper 16 bits
-    const std::size_t bit = 16 * upper + kBits * pair;
+    const std::size_t bit = 16 * (c % 2) + kBits * (c % kGroup / 2);
     return {(c / kGroup * 16 + t) * 4 + bit / 8, static_cast<int>(bit % 8)};
   }
 }
 
-/// What a segment is made of: the room it has in the buffers.
+/// The part of a sketch that a segment is.
 struct SegmentRoom {
-  std::uint8_t* codes;
-  BF16* scales;
-  BF16* rests;  // 8 bits
+  std::uint8_t* codes = nullptr;
+  BF16* scales = nullptr;
+  BF16* rests = nullptr;  // 8 bits
 };
 
-/// One key less its centre, as integers of kBits. Returns false if that cannot be said in finite numbers.
+/// kLanes keys less their centre, x[c * kLanes + j], as integers of kBits; the first is key t of the segment. ok[j] becomes
+/// false where that cannot be said in finite numbers.
 template <int kBits>
-bool quantize_key(const float* key, const float* centre, std::size_t d, std::size_t t, const SegmentRoom& to) {
-  constexpr std::size_t kBlockKeys = kCodeBlock<kBits>;
+void quantize_keys(const float* HWY_RESTRICT x, std::size_t d, std::size_t t, const SegmentRoom& to, bool* ok) {
+  constexpr std::size_t kN = kLanes<float>, kGroup = 32 / kBits;
   constexpr float kMost = kBits == 8 ? 127 : 7;
-  constexpr int kZero = kBits == 8 ? 0 : 8;  // nibbles are 1 to 15
   const Tag<float> tag;
-  const float largest = largest_magnitude(d, [&](std::size_t c) HWY_ATTR {
-    return hn::Sub(load_padded(key, c, d), load_padded(centre, c, d));
-  });
-  if (!(largest < kInfinity<float>)) return false;
-  const BF16 stored = bf16_above(static_cast<double>(largest) / kMost);
-  const float scale = to_float(stored);
-  if (!(scale < kInfinity<float>)) return false;
-  const float divisor = scale > 0 ? scale : 1;
-  std::uint8_t* codes = to.codes + t / kBlockKeys * (kBlockKeys * Sketch<kBits>::code_dim(d) * kBits / 8);
-  double rest = 0;
-  for (std::size_t c = 0; c < d; c += kLanes<float>) {
-    const auto x = hn::Sub(load_padded(key, c, d), load_padded(centre, c, d));
-    const auto steps = hn::Min(hn::Max(hn::Round(hn::Div(x, hn::Set(tag, divisor))), hn::Set(tag, -kMost)), hn::Set(tag, kMost));
-    float step[kLanes<float>];
-    hn::StoreU(steps, tag, step);
-    for (std::size_t j = 0; j < std::min(kLanes<float>, d - c); ++j) {
-      const auto place = code_place<kBits>(t % kBlockKeys, c + j);
-      const auto code = static_cast<std::uint8_t>(static_cast<int>(step[j]) + kZero);
-      codes[place.byte] = static_cast<std::uint8_t>(codes[place.byte] | (code << place.shift));
-      if constexpr (kBits == 8) {
-        const double off = static_cast<double>(key[c + j]) - static_cast<double>(centre[c + j]) -
-                           static_cast<double>(scale) * static_cast<double>(step[j]);
-        rest += off * off;
-      }
-    }
+  const Tag<std::int32_t> d32;
+  const Tag<std::uint32_t> du32;
+  auto largest = hn::Zero(tag), squares = hn::Zero(tag);
+  for (std::size_t c = 0; c < d; ++c) {
+    const auto v = hn::Load(tag, x + c * kN);
+    largest = hn::Max(hn::Abs(v), largest);
+    squares = hn::MulAdd(v, v, squares);
   }
-  to.scales[t] = stored;
+  float most[kN], norm[kN], scale[kN];
+  hn::StoreU(largest, tag, most);
+  hn::StoreU(hn::Sqrt(squares), tag, norm);
+  for (std::size_t j = 0; j < kN; ++j) {
+    const BF16 stored = bf16_above(static_cast<double>(most[j]) / kMost);
+    ok[j] = ok[j] && norm[j] < kInfinity<float> && to_float(stored) < kInfinity<float>;
+    to.scales[t + j] = ok[j] ? stored : BF16{};
+    scale[j] = ok[j] && most[j] > 0 ? to_float(stored) : 1.0f;
+  }
+  const auto by_key = hn::LoadU(tag, scale);
+  const auto bound = hn::Set(tag, kMost);
+  std::uint8_t* codes = to.codes + t / kCodeBlock<kBits> * (kCodeBlock<kBits> * Sketch<kBits>::code_dim(d) * kBits / 8) +
+                        t % kCodeBlock<kBits> * 4;
+  auto rest = hn::Zero(tag);
+  for (std::size_t first = 0; first < d; first += kGroup) {
+    auto words = hn::Zero(du32);
+    for (std::size_t c = first; c < std::min(d, first + kGroup); ++c) {
+      const auto v = hn::Load(tag, x + c * kN);
+      const auto step = hn::Min(hn::Max(hn::Round(hn::Div(v, by_key)), hn::Neg(bound)), bound);
+      const auto off = hn::NegMulAdd(step, by_key, v);
+      rest = hn::MulAdd(off, off, rest);
+      // Nibbles have no sign: they are 8 too large.
+      const auto code = hn::Add(hn::ConvertTo(d32, step), hn::Set(d32, kBits == 8 ? 0 : 8));
+      const auto bits = hn::And(hn::BitCast(du32, code), hn::Set(du32, (1u << kBits) - 1));
+      words = hn::Or(words, hn::ShiftLeftSame(bits, static_cast<int>(16 * (c % 2) + kBits * (c % kGroup / 2))));
+    }
+    hn::StoreU(words, du32, reinterpret_cast<std::uint32_t*>(codes + first / kGroup * 64));
+  }
   if constexpr (kBits == 8) {
-    to.rests[t] = bf16_above(std::sqrt(rest) * (1 + 1e-9));
-    if (!(to_float(to.rests[t]) < kInfinity<float>)) return false;
+    float off[kN];
+    hn::StoreU(hn::Sqrt(rest), tag, off);
+    for (std::size_t j = 0; j < kN; ++j) {
+      // Above what rounding can hide: of the sums; of key - centre, once in a component; squares that vanish.
+      const double least = static_cast<double>(off[j]) * (1 + 1e-4) + static_cast<double>(norm[j]) * 0x1p-22 + 1e-17;
+      to.rests[t + j] = ok[j] ? bf16_above(least) : BF16{};
+    }
   }
-  return true;
 }
 
-/// Up to kLanes keys, from t on, as signs of their rotations. ok[j] becomes false where the factor is not finite.
-/// scratch: kLanes (code_dim + d) values.
-inline void sign_keys(const float* keys, std::size_t count, const float* centre, std::size_t d, std::size_t t,
-                      const SegmentRoom& to, bool* ok, float* scratch) {
+/// kLanes keys less their centre, x[c * kLanes + j], as signs of their rotations; x is overwritten.
+inline void sign_keys(float* HWY_RESTRICT x, std::size_t size, std::size_t t, const SegmentRoom& to, bool* ok) {
   constexpr std::size_t kN = kLanes<float>;
-  const std::size_t size = Sketch<1>::code_dim(d);
-  float* x = scratch;
-  float* rest = scratch + kN * size;
-  for (std::size_t j = 0; j < count; ++j) {
-    for (std::size_t c = 0; c < d; ++c) rest[j * d + c] = ok[j] ? keys[j * d + c] - centre[c] : 0.0f;
-  }
-  across_lanes(rest, d, count, d, size, x);
+  const Tag<float> tag;
+  const Tag<std::uint32_t> du32;
   rotate(x, size);
-  for (std::size_t j = 0; j < count; ++j) {
-    if (!ok[j]) continue;
-    double squares = 0, magnitudes = 0;
-    for (std::size_t c = 0; c < size; ++c) {
-      const double v = static_cast<double>(x[c * kN + j]);
-      squares += v * v;
-      magnitudes += std::abs(v);
+  auto squares = hn::Zero(tag), magnitudes = hn::Zero(tag);
+  std::uint8_t* codes = to.codes + t / 64 * (64 * size / 8);
+  for (std::size_t first = 0; first < size; first += 8) {
+    auto bits = hn::Zero(du32);
+    for (std::size_t b = 0; b < 8; ++b) {
+      const auto v = hn::Load(tag, x + (first + b) * kN);
+      squares = hn::MulAdd(v, v, squares);
+      magnitudes = hn::Add(magnitudes, hn::Abs(v));
+      const auto negative = hn::ShiftRight<31>(hn::BitCast(du32, v));
+      bits = hn::Or(bits, hn::ShiftLeftSame(hn::Xor(negative, hn::Set(du32, 1)), static_cast<int>(b)));
     }
-    // |r| / sqrt(size) is how far apart the signs put the key; divided by <signs, r> / (sqrt(size) |r|), the share of
-    // it that points the right way.
-    const double factor = squares == 0 ? 0.0 : squares / magnitudes;
-    const BF16 stored = from_float<BF16>(static_cast<float>(factor));
-    if (!(to_float(stored) < kInfinity<float>)) {
-      ok[j] = false;
-      continue;
-    }
-    to.scales[t + j] = stored;
-    std::uint8_t* codes = to.codes + (t + j) / 64 * (64 * size / 8);
-    for (std::size_t c = 0; c < size; ++c) {
-      if (x[c * kN + j] < 0) continue;
-      const auto place = code_place<1>((t + j) % 64, c);
-      codes[place.byte] = static_cast<std::uint8_t>(codes[place.byte] | (1u << place.shift));
-    }
+    std::uint32_t bytes[kN];
+    hn::StoreU(bits, du32, bytes);
+    for (std::size_t j = 0; j < kN; ++j) codes[code_place<1>((t + j) % 64, first).byte] = static_cast<std::uint8_t>(bytes[j]);
+  }
+  // |r| / sqrt(size) is how far apart the signs put the key; divided by <signs, r> / (sqrt(size) |r|), the share of
+  // it that points the right way.
+  float of_squares[kN], of_magnitudes[kN];
+  hn::StoreU(squares, tag, of_squares);
+  hn::StoreU(magnitudes, tag, of_magnitudes);
+  for (std::size_t j = 0; j < kN; ++j) {
+    const BF16 factor = from_float<BF16>(of_magnitudes[j] > 0 ? of_squares[j] / of_magnitudes[j] : 0.0f);
+    ok[j] = ok[j] && to_float(factor) < kInfinity<float>;
+    to.scales[t + j] = ok[j] ? factor : BF16{};
   }
 }
 
-/// Adds the complete segment that starts at `first`.
+/// No less than |key| + |centre| + |rest| for each sketched key of a segment. rows: [kSegment, d].
+inline float reach_of(const float* rows, const bool* ok, std::size_t d, const float* centre, const BF16* rests) {
+  const auto norm = [d](const float* row) {
+    const Tag<float> tag;
+    auto sum = hn::Zero(tag);
+    for (std::size_t c = 0; c < d; c += kLanes<float>) {
+      const auto v = load_padded(row, c, d);
+      sum = hn::MulAdd(v, v, sum);
+    }
+    return std::sqrt(static_cast<double>(hn::GetLane(hn::SumOfLanes(tag, sum))));
+  };
+  double most = 0;
+  for (std::size_t t = 0; t < Sketch<8>::kSegment; ++t) {
+    if (ok[t]) most = std::max(most, norm(rows + t * d) + static_cast<double>(to_float(rests[t])));
+  }
+  return to_float(bf16_above((most + norm(centre)) * (1 + 1e-4) + 1e-17));
+}
+
+/// Adds the complete segment that starts at `first`. When memory runs out the sketch is the one it was.
 template <int kBits, class Kv>
 void add_segment(Sketch<kBits>& sketch, const Kv& kv, Position first) {
   using Access = SketchAccess;
-  constexpr std::size_t kCount = Sketch<kBits>::kSegment;
-  const std::size_t d = sketch.key_dim(), number = sketch.segments();
-  const std::size_t code_bytes = kCount * Sketch<kBits>::code_dim(d) * kBits / 8;
-  constexpr std::size_t kN = kLanes<float>;
-  const std::size_t for_signs = kBits == 1 ? kN * (Sketch<kBits>::code_dim(d) + d) : 0;
+  constexpr std::size_t kCount = Sketch<kBits>::kSegment, kN = kLanes<float>;
+  const std::size_t d = sketch.key_dim(), size = Sketch<kBits>::code_dim(d), number = sketch.segments();
+  const std::size_t code_bytes = kCount * size * kBits / 8;
   Buffer<float> memory;
-  memory.resize(for_signs + (kCount + 1) * d);
-  float* room_for_rows = memory.data() + for_signs;
-  float* centre = room_for_rows + kCount * d;
-  const float* rows = widen_run<float>(kv, Span{first, first + static_cast<Position>(kCount)}, d,
-                                       [](const auto& block) { return block.keys; }, room_for_rows);
-  bool ok[kCount];
-  for (std::size_t t = 0; t < kCount; ++t) ok[t] = all_finite(rows + t * d, d);
-
-  // All memory first: a sketch that cannot grow is the one it was.
+  memory.resize(kN * size + (kCount + 1) * d);
+  float* x = memory.data();
+  float* centre = x + kN * size;
   auto& scales = Access::scales(sketch);
   auto& codes = Access::codes(sketch);
   auto& rests = Access::rests(sketch);
@@ -189,52 +203,44 @@ void add_segment(Sketch<kBits>& sketch, const Kv& kv, Position first) {
   auto& unsketched = Access::unsketched(sketch);
   codes.reserve((number + 1) * code_bytes);
   centres.reserve((number + 1) * d);
+  scales.reserve((number + 1) * kCount);
+  unsketched.reserve(unsketched.size() + kCount);
   if constexpr (kBits == 8) {
     rests.reserve((number + 1) * kCount);
     reach.reserve(number + 1);
   }
-  unsketched.reserve(unsketched.size() + kCount);
-  scales.reserve((number + 1) * kCount);
 
   codes.resize((number + 1) * code_bytes);
   centres.resize((number + 1) * d);
   scales.resize((number + 1) * kCount);
-  SegmentRoom room{codes.data() + number * code_bytes, scales.data() + number * kCount, nullptr};
-  std::memset(room.codes, 0, code_bytes);
-  std::memset(static_cast<void*>(room.scales), 0, kCount * sizeof(BF16));
+  SegmentRoom room{codes.data() + number * code_bytes, scales.data() + number * kCount};
   if constexpr (kBits == 8) {
     rests.resize((number + 1) * kCount);
     room.rests = rests.data() + number * kCount;
-    std::memset(static_cast<void*>(room.rests), 0, kCount * sizeof(BF16));
   }
+  const float* rows = widen_run<float>(kv, Span{first, first + static_cast<Position>(kCount)}, d,
+                                       [](const auto& block) { return block.keys; }, centre + d);
+  bool ok[kCount];
+  for (std::size_t t = 0; t < kCount; ++t) ok[t] = all_finite(rows + t * d, d);
   BF16* stored_centre = centres.data() + number * d;
   centre_of(rows, ok, kCount, d, stored_centre);
   for (std::size_t c = 0; c < d; ++c) centre[c] = to_float(stored_centre[c]);
-
-  if constexpr (kBits == 1) {
-    for (std::size_t t = 0; t < kCount; t += kN) {
-      sign_keys(rows + t * d, std::min(kN, kCount - t), centre, d, t, room, ok + t, memory.data());
+  for (std::size_t t = 0; t < kCount; t += kN) {
+    std::memset(x, 0, kN * size * sizeof(float));
+    for (std::size_t j = 0; j < kN; ++j) {
+      if (!ok[t + j]) continue;
+      for (std::size_t c = 0; c < d; ++c) x[c * kN + j] = rows[(t + j) * d + c] - centre[c];
     }
-  } else {
-    for (std::size_t t = 0; t < kCount; ++t) ok[t] = ok[t] && quantize_key<kBits>(rows + t * d, centre, d, t, room);
+    if constexpr (kBits == 1) {
+      sign_keys(x, size, t, room, ok + t);
+    } else {
+      quantize_keys<kBits>(x, d, t, room, ok + t);
+    }
   }
   for (std::size_t t = 0; t < kCount; ++t) {
-    if (ok[t]) continue;
-    room.scales[t] = BF16{};
-    if constexpr (kBits == 8) room.rests[t] = BF16{};
-    unsketched.push_back(first + static_cast<Position>(t));
+    if (!ok[t]) unsketched.push_back(first + static_cast<Position>(t));
   }
-  if constexpr (kBits == 8) {
-    double of_centre = 0, most = 0;
-    for (std::size_t c = 0; c < d; ++c) of_centre += static_cast<double>(centre[c]) * static_cast<double>(centre[c]);
-    for (std::size_t t = 0; t < kCount; ++t) {
-      if (!ok[t]) continue;
-      double squares = 0;
-      for (std::size_t c = 0; c < d; ++c) squares += static_cast<double>(rows[t * d + c]) * static_cast<double>(rows[t * d + c]);
-      most = std::max(most, std::sqrt(squares) + static_cast<double>(to_float(room.rests[t])));
-    }
-    reach.push_back(to_float(bf16_above((most + std::sqrt(of_centre)) * (1 + 1e-9))));
-  }
+  if constexpr (kBits == 8) reach.push_back(reach_of(rows, ok, d, centre, room.rests));
 }
 
 /// Forgets all positions from n on, as if they had never been. `kv`: the keys of the head, of which at least the first
