@@ -29,6 +29,13 @@ void select_resolved(const E& estimator, const BasicQuery<Real>& q, const Kv& kv
   commit(selection);
 }
 
+/// Notes what is about to be read.
+inline void count_reads(const Selection& selection, bool logits_known, Workspace& ws) {
+  const auto rows = static_cast<std::uint64_t>(selection.count());
+  ws.reads.values += rows;
+  if (!logits_known) ws.reads.keys += rows;
+}
+
 /// Attention of a resolved query over `selection`, sink logits included. Logits that selecting has left in the
 /// workspace are used again.
 template <class Real, class Kv>
@@ -43,6 +50,7 @@ void accumulate(const BasicQuery<Real>& q, const Kv& kv, const Selection& select
   Real* scratch = ws.get<Real>(Workspace::kBlockLogits, chunk_scratch(heads));
   const LaneQuery<Real> lanes = lane_query<typename Kv::Key>(q, ws);
   const Logits<Real> known = known_logits(q, ws);
+  count_reads(selection, known.data != nullptr, ws);
   const Reading order = known.data == nullptr ? reading<typename Kv::Key>(heads) : kKnownReading;
   total.clear(heads, padded);
   for_each_chunk(selection, [&](const Chunk& chunk) {

@@ -242,6 +242,7 @@ const Real* score_split(const BasicQuery<Real>& q, const Kv& kv, std::span<Works
     Real* scratch = workspaces[worker].template get<Real>(Workspace::kBlockLogits, q.heads() * kBlock);
     score_blocks<Kv>(lanes, count, fill, all + first, stride, scratch);
   });
+  own.reads.keys += n;
   return all;
 }
 
@@ -262,6 +263,7 @@ void accumulate_split(const BasicQuery<Real>& q, const Kv& kv, const Selection& 
   Real* memory = own.get<Real>(Workspace::kAccumulator, (count + 1) * size);
   const LaneQuery<Real> lanes = lane_query<typename Kv::Key>(q, own);
   const Logits<Real> known = known_logits(q, own);
+  count_reads(selection, known.data != nullptr, own);
   const Reading order = known.data == nullptr ? reading<typename Kv::Key>(heads) : kKnownReading;
   run_tasks(executor, count, [&](std::size_t i, std::size_t worker) {
     Real* scratch = workspaces[worker].template get<Real>(Workspace::kBlockLogits, chunk_scratch(heads));

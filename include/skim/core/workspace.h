@@ -13,6 +13,14 @@
 
 namespace skim::inline SKIM_ABI {
 
+/// What calls have read with one workspace, summed up until the caller sets it back: rows, and bytes of indexes. A row
+/// that is read twice, as a candidate and when it is attended to, counts twice.
+struct Reads {
+  std::uint64_t keys = 0;
+  std::uint64_t values = 0;
+  std::uint64_t index_bytes = 0;
+};
+
 /// Two threads must not share one. `Workspace` knows nothing of what it holds: each user has a slot.
 class Workspace {
  public:
@@ -54,6 +62,8 @@ class Workspace {
 
   /// The selection that the fused calls fill.
   Selection selection;
+
+  Reads reads;
 
   /// Which pages a page table has named: for validation.
   Buffer<std::uint64_t> page_marks;

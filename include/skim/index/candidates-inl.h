@@ -62,6 +62,7 @@ inline void sketch_bounds(const BasicQuery<float>& q, const Sketch<8>& sketch, c
   const auto of_tanh = hn::Set(tag, static_cast<float>(q.logit.soft_cap) * 4e-6f);
   const auto infinite = hn::Set(tag, kInfinity<float>);
   Position positions[kBlock];
+  ws.reads.index_bytes += scanned_bytes(sketch, within);
   scan(queries, heads, sketch, within, s, [&](Position first, float* dots_of, std::size_t rank) {
     const float far = reach[rank / Sketch<8>::kSegment];
     for (std::size_t h = 0; h < heads; ++h) {

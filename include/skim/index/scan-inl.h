@@ -300,6 +300,15 @@ HWY_INLINE void block_sums(const std::uint8_t* codes, std::size_t size, const Sk
   for (; h < count; ++h) of(std::integral_constant<int, 1>(), h);
 }
 
+/// What a scan of the sketched positions of `within` reads, but for partial blocks at its ends.
+template <int kBits>
+std::uint64_t scanned_bytes(const Sketch<kBits>& sketch, Span within) {
+  const auto sketched = static_cast<Position>(sketch.segments() * Sketch<kBits>::kSegment);
+  const auto keys = static_cast<std::uint64_t>(std::max<Position>(0, intersect(within, {0, sketched}).size()));
+  const std::uint64_t of_key = Sketch<kBits>::code_dim(sketch.key_dim()) * kBits / 8 + (kBits == 8 ? 2 : 1) * sizeof(BF16);
+  return keys * of_key + keys * sketch.key_dim() * sizeof(BF16) / Sketch<kBits>::kSegment;
+}
+
 /// Calls visit(first position, dots [g, kBlock], rank of the first among the sketched keys) for each sixteen keys of
 /// complete segments that meet `within`; dots are estimates of <q, key>, 0 beyond what the centre says for a key
 /// without a sketch, and may be overwritten. s: scratch for g (kCodeBlock + kBlock) values.

@@ -49,6 +49,7 @@ void score_run(const LaneQuery<Real>& lanes, const Kv& kv, Span run, Real* s, st
   const auto fill = [&](std::size_t i, Block<Kv>& b) {
     fill_run(kv, run.first + static_cast<Position>(i), std::min(kBlock, n - i), b);
   };
+  ws.reads.keys += n;
   score_blocks<Kv>(lanes, n, fill, s, stride, ws.get<Real>(Workspace::kBlockLogits, lanes.query->heads() * kBlock));
 }
 
@@ -61,6 +62,7 @@ void sketch_scores(const BasicQuery<float>& q, const Kv& kv, const Sketch<kBits>
   const SketchQueries queries = sketch_queries(q, sketch, ws);
   float* scratch = ws.get<float>(Workspace::kBlockLogits, heads * (kCodeBlock<kBits> + kBlock));
   Position positions[kBlock] = {};
+  ws.reads.index_bytes += scanned_bytes(sketch, q.visible);
   scan(queries, heads, sketch, q.visible, scratch, [&](Position first, float* s, std::size_t) {
     if (q.logit.alibi_slopes) {  // else nobody asks
       for (std::size_t t = 0; t < kBlock; ++t) positions[t] = first + static_cast<Position>(t);

@@ -93,6 +93,7 @@ Pooled<Real> pool_max_of(std::span<const Position> positions, const BasicQuery<R
     fill_list(kv, [&](std::size_t t) { return left[i + t]; }, std::min(kBlock, count - i), b);
   };
   score_blocks<Kv>(lanes, count, fill, all, stride, s);
+  ws.reads.keys += count;
   Real* out = ws.get<Real>(Workspace::kProposal, count);
   max_of_heads(all, stride, heads, count, out);
   return {out, count, left};

@@ -227,6 +227,7 @@ Logits<Real> logits(const BasicQuery<Real>& q, const Kv& indexed, Workspace& ws)
     };
     score_blocks<PlainKv<Kv>>(lanes, n, fill, all, stride, s);
     ws.logits = all;
+    ws.reads.keys += n;
   }
   return known_logits(q, ws);
 }
