@@ -17,13 +17,19 @@ HWY_BEFORE_NAMESPACE();
 namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
-/// What `estimator` selects for a resolved query, into `selection`. `known`: the query's logits, as `logits` would
-/// compute them, if somebody has.
+/// What somebody has computed of a query before its estimator selects.
+template <class Real>
+struct Known {
+  const Real* logits = nullptr;         ///< as `logits` would, in the workspace
+  Source scored_by = Source::kKeys;  ///< as `scores` would, in the workspace; kKeys: nothing
+};
+
+/// What `estimator` selects for a resolved query, into `selection`.
 template <class E, class Real, class Kv>
 void select_resolved(const E& estimator, const BasicQuery<Real>& q, const Kv& kv, Selection& selection,
-                     Workspace& ws, const Real* known = nullptr) {
-  ws.logits = known;
-  ws.scored_by = Source::kKeys;
+                     Workspace& ws, const Known<Real>& known = {}) {
+  ws.logits = known.logits;
+  ws.scored_by = known.scored_by;
   selection.clear();
   Select<E>::run(estimator, q, kv, selection, ws);
   commit(selection);
@@ -31,7 +37,7 @@ void select_resolved(const E& estimator, const BasicQuery<Real>& q, const Kv& kv
 
 /// Notes what is about to be read.
 inline void count_reads(const Selection& selection, bool logits_known, Workspace& ws) {
-  const auto rows = static_cast<std::uint64_t>(selection.count());
+  const auto rows = static_cast<std::uint64_t>(count_selected(selection));
   ws.reads.values += rows;
   if (!logits_known) ws.reads.keys += rows;
 }

@@ -246,6 +246,38 @@ const Real* score_split(const BasicQuery<Real>& q, const Kv& kv, std::span<Works
   return all;
 }
 
+/// The same for what a sketch says. Returns the source that is known then: kKeys if it is none of a sketch.
+template <class Real, class Kv>
+Source scan_split(Sources wanted, const BasicQuery<Real>& q, const Kv& kv, std::span<Workspace> workspaces,
+                  const Executor& executor) {
+  Source known = Source::kKeys;
+  const auto try_sketch = [&]<int kBits>(std::integral_constant<int, kBits>) {
+    using S = Sketch<kBits>;
+    if constexpr (std::is_same_v<Real, float> && kCarries<S, Kv>) {
+      if (wanted != sources_bit(S::kSource)) return;  // of two sources only one would be remembered
+      constexpr auto kAtOnce = static_cast<Position>(kChunk);
+      const S& sketch = index_of<S>(kv);
+      Workspace& own = workspaces[0];
+      const SketchQueries queries = sketch_queries(q, sketch, own);
+      const Logits<float> room = score_room(q, q.heads(), own);
+      auto* all = const_cast<float*>(room.data);
+      // Cut where blocks of codes are, for a part writes whole blocks.
+      const Position first = q.visible.first / kAtOnce * kAtOnce;
+      const auto tasks = static_cast<std::size_t>((q.visible.last - first + kAtOnce - 1) / kAtOnce);
+      run_tasks(executor, tasks, [&](std::size_t task, std::size_t worker) {
+        const Position at = first + static_cast<Position>(task) * kAtOnce;
+        sketch_part(q, queries, sketch, intersect({at, at + kAtOnce}, q.visible), all, room.stride, workspaces[worker]);
+      });
+      score_unsketched(q, plain(kv), sketch, all, room.stride, own);
+      known = S::kSource;
+    }
+  };
+  try_sketch(std::integral_constant<int, 1>());
+  try_sketch(std::integral_constant<int, 4>());
+  try_sketch(std::integral_constant<int, 8>());
+  return known;
+}
+
 /// One unit with its chunks spread over all threads: for a layer with fewer units than threads. The
 /// chunks and the order of their merge are those of `accumulate`, so the bits are the same.
 template <class Real, class Kv>
@@ -330,8 +362,9 @@ void attend(const E& estimator, const BasicLayerQuery<Real>& query, const LayerK
     Workspace& ws = workspaces[0];
     const auto unit = unit_of(i, ws);
     for_each_selection(unit.query.resolved(unit.kv->size()), unit.state, [&](const auto& q, const auto& out) {
-      const Real* known =
-          reads_logits(estimator) ? score_split(q, plain(*unit.kv), workspaces, options.executor) : nullptr;
+      Known<Real> known;
+      if (reads_logits(estimator)) known.logits = score_split(q, plain(*unit.kv), workspaces, options.executor);
+      known.scored_by = scan_split(scored_sources(estimator), q, *unit.kv, workspaces, options.executor);
       select_resolved(estimator, q, *unit.kv, ws.selection, ws, known);
       if (options.check) check_selection(ws.selection, q.visible);
       accumulate_split(q, plain(*unit.kv), ws.selection, out, workspaces, options.executor);

@@ -31,13 +31,6 @@ class Selection {
   /// Appends one position with log weight ln w.
   void add(Position position, double log_weight = 0) { picks_.push_back({position, log_weight}); }
 
-  /// Positions selected, of spans and picks.
-  Position count() const {
-    Position n = static_cast<Position>(picks_.size());
-    for (const Span& span : spans_) n += span.size();
-    return n;
-  }
-
   void clear() {
     spans_.clear();
     picks_.clear();

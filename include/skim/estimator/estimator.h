@@ -65,6 +65,16 @@ Sources sources(const E& e) {
   }
 }
 
+/// Those of which it wants the scores of all positions; not where it has bounds only.
+template <class E>
+Sources scored_sources(const E& e) {
+  if constexpr (requires { e.exact; }) {
+    return e.exact ? 0 : sources(e);
+  } else {
+    return sources(e);
+  }
+}
+
 /// Whether E asks for the logits of every visible position.
 template <class E>
 bool reads_logits(const E& e) {

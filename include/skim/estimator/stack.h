@@ -33,6 +33,11 @@ Sources sources(const Stack<Stages...>& e) {
 }
 
 template <class... Stages>
+Sources scored_sources(const Stack<Stages...>& e) {
+  return std::apply([](const auto&... stage) { return (0u | ... | scored_sources(stage)); }, e.stages);
+}
+
+template <class... Stages>
 bool reads_logits(const Stack<Stages...>& e) {
   return std::apply([](const auto&... stage) { return (reads_logits(stage) || ...); }, e.stages);
 }

@@ -78,6 +78,12 @@ inline Sources sources(const StageList& e) {
   return all;
 }
 
+inline Sources scored_sources(const StageList& e) {
+  Sources all = 0;
+  for (const Stage& any : e.stages) all |= std::visit([](const auto& stage) { return scored_sources(stage); }, any);
+  return all;
+}
+
 inline bool reads_logits(const StageList& e) {
   for (const Stage& any : e.stages) {
     if (std::visit([](const auto& stage) { return reads_logits(stage); }, any)) return true;

@@ -53,35 +53,47 @@ void score_run(const LaneQuery<Real>& lanes, const Kv& kv, Span run, Real* s, st
   score_blocks<Kv>(lanes, n, fill, s, stride, ws.get<Real>(Workspace::kBlockLogits, lanes.query->heads() * kBlock));
 }
 
-/// What a sketch says: [g, stride], each of its own keys, in the order of the visible positions. The keys that it
-/// has not taken in have their exact logits.
-template <int kBits, class Kv>
-void sketch_scores(const BasicQuery<float>& q, const Kv& kv, const Sketch<kBits>& sketch, float* all, std::size_t stride,
-                   Workspace& ws) {
+/// Where the scores of an index go: [g, stride], in the order of the visible positions. Whole blocks are written wherever
+/// they start, so there is more room than positions.
+template <class Real>
+Logits<Real> score_room(const BasicQuery<Real>& q, std::size_t heads, Workspace& ws) {
+  const std::size_t stride = round_up(static_cast<std::size_t>(q.visible.size()), kBlock) + 2 * kBlock;
+  return {ws.get<Real>(Workspace::kIndexScores, heads * stride), stride, q.visible.first};
+}
+
+/// What a sketch says of its own keys among `within`, a part of the visible range. ws: of the thread that calls.
+template <int kBits>
+void sketch_part(const BasicQuery<float>& q, const SketchQueries& queries, const Sketch<kBits>& sketch, Span within,
+                 float* all, std::size_t stride, Workspace& ws) {
   const std::size_t heads = q.heads();
-  const SketchQueries queries = sketch_queries(q, sketch, ws);
   float* scratch = ws.get<float>(Workspace::kBlockLogits, heads * (kCodeBlock<kBits> + kBlock));
   Position positions[kBlock] = {};
-  ws.reads.index_bytes += scanned_bytes(sketch, q.visible);
-  scan(queries, heads, sketch, q.visible, scratch, [&](Position first, float* s, std::size_t) {
+  ws.reads.index_bytes += scanned_bytes(sketch, within);
+  scan(queries, heads, sketch, within, scratch, [&](Position first, float* s, std::size_t) {
     if (q.logit.alibi_slopes) {  // else nobody asks
       for (std::size_t t = 0; t < kBlock; ++t) positions[t] = first + static_cast<Position>(t);
     }
     apply_rule(q, positions, s);
-    const auto skip = static_cast<std::size_t>(std::max<Position>(0, q.visible.first - first));
+    const auto skip = static_cast<std::size_t>(std::max<Position>(0, within.first - first));
     float* to = all + (first + static_cast<Position>(skip) - q.visible.first);
     for (std::size_t h = 0; h < heads; ++h) {
       std::memcpy(to + h * stride, s + h * kBlock + skip, (kBlock - skip) * sizeof(float));
     }
   });
+}
+
+/// The exact logits of the keys that the sketch has not taken in.
+template <int kBits, class Kv>
+void score_unsketched(const BasicQuery<float>& q, const Kv& kv, const Sketch<kBits>& sketch, float* all,
+                      std::size_t stride, Workspace& ws) {
+  const std::size_t heads = q.heads();
   const LaneQuery<float> lanes = lane_query<typename Kv::Key>(q, ws);
   const auto sketched = static_cast<Position>(sketch.segments() * Sketch<kBits>::kSegment);
   const Span tail = intersect({sketched, sketch.size()}, q.visible);
   if (tail.size() > 0) score_run(lanes, kv, tail, all + (tail.first - q.visible.first), stride, ws);
   for (const Position at : SketchAccess::unsketched(sketch)) {
     if (!q.visible.contains(at)) continue;
-    alignas(64) float one[kBlock];
-    float* s = heads == 1 ? one : ws.get<float>(Workspace::kBounds, heads * kBlock);
+    float* s = ws.get<float>(Workspace::kBounds, heads * kBlock);
     score_run(lanes, kv, Span{at, at + 1}, s, kBlock, ws);
     for (std::size_t h = 0; h < heads; ++h) all[h * stride + static_cast<std::size_t>(at - q.visible.first)] = s[h * kBlock];
   }
@@ -105,13 +117,14 @@ template <class Real, class Kv>
 Scores<Real> scores(Source source, const BasicQuery<Real>& q, const Kv& kv, Workspace& ws) {
   if (source == Source::kKeys) return {logits(q, kv, ws), q.heads()};
   const std::size_t heads = source == Source::kExternal ? 1 : q.heads();
-  // Whole blocks are written wherever they start.
-  const std::size_t stride = round_up(static_cast<std::size_t>(q.visible.size()), kBlock) + 2 * kBlock;
-  Real* all = ws.get<Real>(Workspace::kIndexScores, heads * stride);
-  const Scores<Real> result{{all, stride, q.visible.first}, heads};
-  if (ws.scored_by == source) return result;
+  const Logits<Real> room = score_room(q, heads, ws);
+  auto* all = const_cast<Real*>(room.data);
+  if (ws.scored_by == source) return {room, heads};
   [[maybe_unused]] const auto by_sketch = [&](const auto& sketch) {
-    if constexpr (std::is_same_v<Real, float>) sketch_scores(q, plain(kv), sketch, all, stride, ws);
+    if constexpr (std::is_same_v<Real, float>) {
+      sketch_part(q, sketch_queries(q, sketch, ws), sketch, q.visible, all, room.stride, ws);
+      score_unsketched(q, plain(kv), sketch, all, room.stride, ws);
+    }
   };
   switch (source) {
     case Source::kSketch1: with_carried<Sketch<1>>(kv, by_sketch); break;
@@ -123,7 +136,7 @@ Scores<Real> scores(Source source, const BasicQuery<Real>& q, const Kv& kv, Work
     default: fail_to_carry(source);
   }
   ws.scored_by = source;
-  return result;
+  return {room, heads};
 }
 
 /// One score a position from those of the heads, over what is not selected: the largest ...

@@ -195,6 +195,13 @@ inline Position count_gaps(const Selection& selection, Span within) {
   return count;
 }
 
+/// Positions that are selected.
+inline Position count_selected(const Selection& selection) {
+  auto count = static_cast<Position>(selection.picks().size());
+  for (const Span& span : selection.spans()) count += span.size();
+  return count;
+}
+
 /// Selects all that is left, with weight 1.
 inline void add_gaps(Selection& selection, Span within) {
   // The gaps are found before the first one is added: adding moves the list that is walked.
