@@ -64,7 +64,7 @@ inline void sketch_bounds(const BasicQuery<float>& q, const Sketch<8>& sketch, c
   Position positions[kBlock];
   ws.reads.index_bytes += scanned_bytes(sketch, within);
   scan(queries, heads, sketch, within, s, [&](Position first, float* dots_of, std::size_t rank) {
-    const float far = reach[rank / Sketch<8>::kSegment];
+    const float far = reach[rank / sketch.segment()];
     for (std::size_t h = 0; h < heads; ++h) {
       const SketchQuery& of = queries.heads[h];
       const auto norm = hn::Set(tag, of.norm);
@@ -98,25 +98,25 @@ inline void sketch_bounds(const BasicQuery<float>& q, const Sketch<8>& sketch, c
 
 /// Of so many positions candidates are sought in a sample first. If these are more than kWorthAList of all, the bounds
 /// say too little, and to read every key at once is faster.
-constexpr std::size_t kWorthASample = 32 * Sketch<8>::kSegment;
+constexpr std::size_t kWorthASample = 8192;
 constexpr std::size_t kSampled = 16;  // one segment of so many
 constexpr double kWorthAList = 0.2;
 
 /// Whether a sample of segments says that the bounds leave few candidates for the k largest of the visible positions.
 inline bool bounds_are_tight(const BasicQuery<float>& q, const Sketch<8>& sketch, const SketchQueries& queries, std::size_t k,
                              Workspace& ws) {
-  constexpr auto kSegment = static_cast<Position>(Sketch<8>::kSegment);
+  const auto step = static_cast<Position>(sketch.segment());
   const auto visible = static_cast<std::size_t>(q.visible.size());
   if (visible < kWorthASample) return true;
-  const Position first = (q.visible.first + kSegment - 1) / kSegment * kSegment;
-  const Position last = std::min(q.visible.last, static_cast<Position>(sketch.segments()) * kSegment);
-  const std::size_t most = visible / kSampled + 2 * Sketch<8>::kSegment;
+  const Position first = (q.visible.first + step - 1) / step * step;
+  const Position last = std::min(q.visible.last, sketch.sketched());
+  const std::size_t most = visible / kSampled + 2 * sketch.segment();
   float* low = ws.get<float>(Workspace::kBounds, 2 * most);
   float* high = low + most;
   std::size_t count = 0;
-  for (Position at = first; at + kSegment <= last; at += kSegment * static_cast<Position>(kSampled)) {
-    sketch_bounds(q, sketch, queries, {at, at + kSegment}, {low + count, high + count}, ws);
-    count += Sketch<8>::kSegment;
+  for (Position at = first; at + step <= last; at += step * static_cast<Position>(kSampled)) {
+    sketch_bounds(q, sketch, queries, {at, at + step}, {low + count, high + count}, ws);
+    count += sketch.segment();
   }
   if (count == 0) return true;
   const std::size_t among = std::clamp<std::size_t>(k * count / visible, 1, count);
@@ -142,8 +142,7 @@ inline std::span<const Position> possible_largest(const Sketch<8>& sketch, std::
     low[i - aligned] = -kInfinity<float>;
     high[i - aligned] = kInfinity<float>;
   };
-  const auto sketched = static_cast<Position>(sketch.segments() * Sketch<8>::kSegment);
-  for (Position i = std::max(sketched, q.visible.first); i < q.visible.last; ++i) unbounded(i);
+  for (Position i = std::max(sketch.sketched(), q.visible.first); i < q.visible.last; ++i) unbounded(i);
   for (const Position at : SketchAccess::unsketched(sketch)) {
     if (q.visible.contains(at)) unbounded(at);
   }

@@ -303,10 +303,9 @@ HWY_INLINE void block_sums(const std::uint8_t* codes, std::size_t size, const Sk
 /// What a scan of the sketched positions of `within` reads, but for partial blocks at its ends.
 template <int kBits>
 std::uint64_t scanned_bytes(const Sketch<kBits>& sketch, Span within) {
-  const auto sketched = static_cast<Position>(sketch.segments() * Sketch<kBits>::kSegment);
-  const auto keys = static_cast<std::uint64_t>(std::max<Position>(0, intersect(within, {0, sketched}).size()));
+  const auto keys = static_cast<std::uint64_t>(std::max<Position>(0, intersect(within, {0, sketch.sketched()}).size()));
   const std::uint64_t of_key = Sketch<kBits>::code_dim(sketch.key_dim()) * kBits / 8 + (kBits == 8 ? 2 : 1) * sizeof(BF16);
-  return keys * of_key + keys * sketch.key_dim() * sizeof(BF16) / Sketch<kBits>::kSegment;
+  return keys * of_key + keys * sketch.key_dim() * sizeof(BF16) / sketch.segment();
 }
 
 /// Calls visit(first position, dots [g, kBlock], rank of the first among the sketched keys) for each sixteen keys of
@@ -314,17 +313,18 @@ std::uint64_t scanned_bytes(const Sketch<kBits>& sketch, Span within) {
 /// without a sketch, and may be overwritten. s: scratch for g (kCodeBlock + kBlock) values.
 template <int kBits, class Visit>
 void scan(const SketchQueries& q, std::size_t heads, const Sketch<kBits>& sketch, Span within, float* s, const Visit& visit) {
-  constexpr std::size_t kKeys = kCodeBlock<kBits>, kSegment = Sketch<kBits>::kSegment;
+  constexpr std::size_t kKeys = kCodeBlock<kBits>;
   const Tag<float> tag;
   const std::size_t size = Sketch<kBits>::code_dim(sketch.key_dim()), block_bytes = kKeys * size * kBits / 8;
   const std::uint8_t* codes = SketchAccess::codes(sketch).data();
   const BF16* scales = SketchAccess::scales(sketch).data();
   float* dots_of = s + heads * kKeys;
-  const auto end = std::min(static_cast<std::size_t>(within.last), sketch.segments() * kSegment);
+  const auto end = static_cast<std::size_t>(std::max<Position>(0, std::min(within.last, sketch.sketched())));
+  if (within.size() <= 0) return;
   for (std::size_t key = static_cast<std::size_t>(within.first) / kKeys * kKeys; key < end; key += kKeys) {
     const std::uint8_t* block = codes + key / kKeys * block_bytes;
     block_sums<kBits>(block, size, q.heads, heads, s);
-    const float* centres = q.centres + key / kSegment * heads;
+    const float* centres = q.centres + key / sketch.segment() * heads;
     for (std::size_t part = 0; part < kKeys; part += kBlock) {
       const std::size_t first = key + part;
       if (first + kBlock <= static_cast<std::size_t>(within.first) || first >= end) continue;

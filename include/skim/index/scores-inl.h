@@ -88,8 +88,7 @@ void score_unsketched(const BasicQuery<float>& q, const Kv& kv, const Sketch<kBi
                       std::size_t stride, Workspace& ws) {
   const std::size_t heads = q.heads();
   const LaneQuery<float> lanes = lane_query<typename Kv::Key>(q, ws);
-  const auto sketched = static_cast<Position>(sketch.segments() * Sketch<kBits>::kSegment);
-  const Span tail = intersect({sketched, sketch.size()}, q.visible);
+  const Span tail = intersect({sketch.sketched(), sketch.size()}, q.visible);
   if (tail.size() > 0) score_run(lanes, kv, tail, all + (tail.first - q.visible.first), stride, ws);
   for (const Position at : SketchAccess::unsketched(sketch)) {
     if (!q.visible.contains(at)) continue;

@@ -28,7 +28,7 @@ inline BF16 bf16_above(double x) {
   return BF16{static_cast<std::uint16_t>((bits + 0xFFFFu) >> 16)};
 }
 
-/// The mean of the finite rows of a segment, rounded to bfloat16. rows: [kSegment, d]. Summed in the order of the
+/// The mean of the finite rows of a segment, rounded to bfloat16. rows: [count, d]. Summed in the order of the
 /// positions, each share divided first, so that nothing overflows.
 inline void centre_of(const float* rows, const bool* finite, std::size_t count, std::size_t d, BF16* centre) {
   std::size_t n = 0;
@@ -166,8 +166,9 @@ inline void sign_keys(float* HWY_RESTRICT x, std::size_t size, std::size_t t, co
   }
 }
 
-/// No less than |key| + |centre| + |rest| for each sketched key of a segment. rows: [kSegment, d].
-inline float reach_of(const float* rows, const bool* ok, std::size_t d, const float* centre, const BF16* rests) {
+/// No less than |key| + |centre| + |rest| for each sketched key of a segment. rows: [count, d].
+inline float reach_of(const float* rows, const bool* ok, std::size_t count, std::size_t d, const float* centre,
+                      const BF16* rests) {
   const auto norm = [d](const float* row) {
     const Tag<float> tag;
     auto sum = hn::Zero(tag);
@@ -178,7 +179,7 @@ inline float reach_of(const float* rows, const bool* ok, std::size_t d, const fl
     return std::sqrt(static_cast<double>(hn::GetLane(hn::SumOfLanes(tag, sum))));
   };
   double most = 0;
-  for (std::size_t t = 0; t < Sketch<8>::kSegment; ++t) {
+  for (std::size_t t = 0; t < count; ++t) {
     if (ok[t]) most = std::max(most, norm(rows + t * d) + static_cast<double>(to_float(rests[t])));
   }
   return to_float(bf16_above((most + norm(centre)) * (1 + 1e-4) + 1e-17));
@@ -188,11 +189,14 @@ inline float reach_of(const float* rows, const bool* ok, std::size_t d, const fl
 template <int kBits, class Kv>
 void add_segment(Sketch<kBits>& sketch, const Kv& kv, Position first) {
   using Access = SketchAccess;
-  constexpr std::size_t kCount = Sketch<kBits>::kSegment, kN = kLanes<float>;
-  const std::size_t d = sketch.key_dim(), size = Sketch<kBits>::code_dim(d), number = sketch.segments();
-  const std::size_t code_bytes = kCount * size * kBits / 8;
+  constexpr std::size_t kN = kLanes<float>;
+  const std::size_t count = sketch.segment(), d = sketch.key_dim(), size = Sketch<kBits>::code_dim(d), number = sketch.segments();
+  const std::size_t code_bytes = count * size * kBits / 8;
   Buffer<float> memory;
-  memory.resize(kN * size + (kCount + 1) * d);
+  memory.resize(kN * size + (count + 1) * d);
+  Buffer<bool> finite;
+  finite.resize(count);
+  bool* ok = finite.data();
   float* x = memory.data();
   float* centre = x + kN * size;
   auto& scales = Access::scales(sketch);
@@ -203,29 +207,28 @@ void add_segment(Sketch<kBits>& sketch, const Kv& kv, Position first) {
   auto& unsketched = Access::unsketched(sketch);
   codes.reserve((number + 1) * code_bytes);
   centres.reserve((number + 1) * d);
-  scales.reserve((number + 1) * kCount);
-  unsketched.reserve(unsketched.size() + kCount);
+  scales.reserve((number + 1) * count);
+  unsketched.reserve(unsketched.size() + count);
   if constexpr (kBits == 8) {
-    rests.reserve((number + 1) * kCount);
+    rests.reserve((number + 1) * count);
     reach.reserve(number + 1);
   }
 
   codes.resize((number + 1) * code_bytes);
   centres.resize((number + 1) * d);
-  scales.resize((number + 1) * kCount);
-  SegmentRoom room{codes.data() + number * code_bytes, scales.data() + number * kCount};
+  scales.resize((number + 1) * count);
+  SegmentRoom room{codes.data() + number * code_bytes, scales.data() + number * count};
   if constexpr (kBits == 8) {
-    rests.resize((number + 1) * kCount);
-    room.rests = rests.data() + number * kCount;
+    rests.resize((number + 1) * count);
+    room.rests = rests.data() + number * count;
   }
-  const float* rows = widen_run<float>(kv, Span{first, first + static_cast<Position>(kCount)}, d,
+  const float* rows = widen_run<float>(kv, Span{first, first + static_cast<Position>(count)}, d,
                                        [](const auto& block) { return block.keys; }, centre + d);
-  bool ok[kCount];
-  for (std::size_t t = 0; t < kCount; ++t) ok[t] = all_finite(rows + t * d, d);
+  for (std::size_t t = 0; t < count; ++t) ok[t] = all_finite(rows + t * d, d);
   BF16* stored_centre = centres.data() + number * d;
-  centre_of(rows, ok, kCount, d, stored_centre);
+  centre_of(rows, ok, count, d, stored_centre);
   for (std::size_t c = 0; c < d; ++c) centre[c] = to_float(stored_centre[c]);
-  for (std::size_t t = 0; t < kCount; t += kN) {
+  for (std::size_t t = 0; t < count; t += kN) {
     std::memset(x, 0, kN * size * sizeof(float));
     for (std::size_t j = 0; j < kN; ++j) {
       if (!ok[t + j]) continue;
@@ -237,10 +240,10 @@ void add_segment(Sketch<kBits>& sketch, const Kv& kv, Position first) {
       quantize_keys<kBits>(x, d, t, room, ok + t);
     }
   }
-  for (std::size_t t = 0; t < kCount; ++t) {
+  for (std::size_t t = 0; t < count; ++t) {
     if (!ok[t]) unsketched.push_back(first + static_cast<Position>(t));
   }
-  if constexpr (kBits == 8) reach.push_back(reach_of(rows, ok, d, centre, room.rests));
+  if constexpr (kBits == 8) reach.push_back(reach_of(rows, ok, count, d, centre, room.rests));
 }
 
 /// Forgets all positions from n on, as if they had never been. `kv`: the keys of the head, of which at least the first
@@ -252,8 +255,8 @@ void truncate(Sketch<kBits>& sketch, const Kv& kv, Position n) {
   }
   (void)kv;  // keys of an incomplete segment are read when they are asked for
   using Access = SketchAccess;
-  const std::size_t segments = std::min(sketch.segments(), static_cast<std::size_t>(n) / Sketch<kBits>::kSegment);
-  const std::size_t keys = segments * Sketch<kBits>::kSegment;
+  const std::size_t segments = std::min(sketch.segments(), static_cast<std::size_t>(n) / sketch.segment());
+  const std::size_t keys = segments * sketch.segment();
   Access::codes(sketch).resize(keys * Sketch<kBits>::code_dim(sketch.key_dim()) * kBits / 8);
   Access::scales(sketch).resize(keys);
   Access::centres(sketch).resize(segments * sketch.key_dim());
@@ -286,10 +289,9 @@ void append(Sketch<kBits>& sketch, const Kv& kv, Position from) {
   if (sketch.size() == 0) SketchAccess::d(sketch) = kv.key_dim();
   truncate(sketch, kv, from);
   for (;;) {
-    const auto first = static_cast<Position>(sketch.segments() * Sketch<kBits>::kSegment);
-    if (kv.size() - first < static_cast<Position>(Sketch<kBits>::kSegment)) break;
-    add_segment(sketch, kv, first);
-    SketchAccess::size(sketch) = first + static_cast<Position>(Sketch<kBits>::kSegment);
+    if (kv.size() - sketch.sketched() < static_cast<Position>(sketch.segment())) break;
+    add_segment(sketch, kv, sketch.sketched());
+    SketchAccess::size(sketch) = sketch.sketched();
   }
   SketchAccess::size(sketch) = kv.size();
 }

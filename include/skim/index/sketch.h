@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "skim/core/buffer.h"
+#include "skim/core/error.h"
 #include "skim/core/position.h"
 #include "skim/core/source.h"
 #include "skim/core/storage.h"
@@ -17,9 +18,10 @@ namespace skim::inline SKIM_ABI {
 /// The keys of one KV head at kBits a component: 8, 4 or 1. Grows with the head (`append`, `truncate` in
 /// index/sketch-inl.h) and is read by estimators that rank `by` it.
 ///
-/// Keys are taken in segments of kSegment positions, [0, 256), [256, 512) ...; a segment is sketched when it is complete,
+/// Keys are taken in segments of fixed positions, [0, 256), [256, 512) ...; a segment is sketched when it is complete,
 /// relative to the mean of its finite keys. So the sketch depends on the keys alone, not on how they arrived; appending
-/// never changes what is there; and the up to 255 newest keys, which no segment holds yet, are scored exactly.
+/// never changes what is there; and the up to 255 newest keys, which no segment holds yet, are scored exactly. Shorter
+/// segments follow keys that drift more closely, and take 2 d bytes each for their centre.
 /// A key that is not finite, or is too large for its sketch, is noted and always scored exactly as well.
 ///
 ///   8, 4 bits  key = centre + scale * (signed integer) + rest; scale by key, to bfloat16.
@@ -27,7 +29,7 @@ namespace skim::inline SKIM_ABI {
 ///   1 bit      the signs of R (key - centre), R a fixed random rotation, and one factor: an estimate of <q, key> with no
 ///              bias over rotations and an error of about .6 factor |q| (Gao and Long, RaBitQ, arXiv 2405.12497).
 ///
-/// Bytes a key, d = 128: 133, 67, 19 (beside 512 of keys and values in bfloat16).
+/// Bytes a key, d = 128, segments of 256: 133, 67, 19 (beside 512 of keys and values in bfloat16).
 template <int kBits>
 class Sketch {
   static_assert(kBits == 1 || kBits == 4 || kBits == 8, "skim::Sketch: 1, 4 or 8 bits");
@@ -35,7 +37,11 @@ class Sketch {
  public:
   static constexpr Source kSource = kBits == 1 ? Source::kSketch1 : kBits == 4 ? Source::kSketch4 : Source::kSketch8;
   static constexpr const char* kName = kBits == 1 ? "1-bit sketch" : kBits == 4 ? "4-bit sketch" : "8-bit sketch";
-  static constexpr std::size_t kSegment = 256;
+
+  /// segment: positions with a common centre, a multiple of 64; throws std::invalid_argument otherwise.
+  explicit Sketch(std::size_t segment = 256) : segment_(segment) {
+    if (segment == 0 || segment % 64 != 0) fail("skim::Sketch: segment is ", segment, " but must be a multiple of 64");
+  }
 
   /// Positions covered.
   Position size() const { return size_; }
@@ -46,8 +52,12 @@ class Sketch {
     return codes_.size() + (scales_.size() + rests_.size() + centres_.size()) * sizeof(BF16) +
            reach_.size() * sizeof(float) + unsketched_.size() * sizeof(Position);
   }
+  /// Positions of a segment.
+  std::size_t segment() const { return segment_; }
   /// Complete segments.
-  std::size_t segments() const { return scales_.size() / kSegment; }
+  std::size_t segments() const { return scales_.size() / segment_; }
+  /// Positions that complete segments hold: those from here on are scored exactly.
+  Position sketched() const { return static_cast<Position>(scales_.size()); }
 
   /// Columns of a code: a power of two for the rotation, else whole groups of 32 bits.
   static constexpr std::size_t code_dim(std::size_t d) {
@@ -59,11 +69,12 @@ class Sketch {
  private:
   friend struct SketchAccess;
 
+  std::size_t segment_;
   std::size_t d_ = 0;
   Position size_ = 0;
-  Buffer<std::uint8_t> codes_;    // [segments, kSegment * code_dim * kBits / 8], in blocks
-  Buffer<BF16> scales_;           // [segments, kSegment]: scale, or factor of a 1-bit key; 0 where there is no sketch
-  Buffer<BF16> rests_;            // [segments, kSegment]: |rest|, rounded up; 8 bits only
+  Buffer<std::uint8_t> codes_;    // [segments, segment * code_dim * kBits / 8], in blocks
+  Buffer<BF16> scales_;           // [segments, segment]: scale, or factor of a 1-bit key; 0 where there is no sketch
+  Buffer<BF16> rests_;            // [segments, segment]: |rest|, rounded up; 8 bits only
   Buffer<BF16> centres_;          // [segments, d]
   Buffer<float> reach_;           // [segments]: an upper bound of |key| + |centre| + |rest|; 8 bits only
   Buffer<Position> unsketched_;   // ascending: keys of complete segments that have no sketch
