@@ -136,6 +136,9 @@ HWY_INLINE Vec<float> load_scales(const BF16* p) {
   return hn::BitCast(tag, hn::ShiftLeft<16>(hn::PromoteTo(du32, hn::LoadU(du16, reinterpret_cast<const std::uint16_t*>(p)))));
 }
 
+/// Codes are asked for so many bytes before they are read, into the second-level cache.
+constexpr std::size_t kScanAhead = 8192;
+
 #if HWY_TARGET != HWY_SCALAR
 
 /// The pairs of 16-bit numbers that 32 bits of a code hold: as many vectors as there are shifts.
@@ -186,7 +189,9 @@ HWY_INLINE void code_sums(const std::uint8_t* HWY_RESTRICT codes, std::size_t si
         HWY_UNROLL(4) for (int p = 0; p < kChains; ++p) sum[h][p].clear();
       }
       for (std::size_t c = first; c < last; c += kGroup) {
-        const Pairs pairs(codes + (c / kGroup * kBlock + t) * 4);
+        const std::uint8_t* line = codes + c / kGroup * 64;
+        if (t == 0) __builtin_prefetch(line + kScanAhead, 0, 2);
+        const Pairs pairs(line + t * 4);
         HWY_UNROLL(4) for (int h = 0; h < G; ++h) {
           HWY_UNROLL(4) for (int p = 0; p < Pairs::kVectors; ++p) {
             std::int32_t both;
@@ -221,7 +226,9 @@ HWY_INLINE void table_sums(const std::uint8_t* HWY_RESTRICT codes, std::size_t s
     hn::Vec<decltype(d16)> all[G], odd[G];
     HWY_UNROLL(4) for (int h = 0; h < G; ++h) all[h] = odd[h] = hn::Zero(d16);
     for (std::size_t c = 0; c < size; c += 8) {
-      const auto x = hn::LoadU(d8, codes + c / 8 * 64 + part);
+      const std::uint8_t* line = codes + c / 8 * 64;
+      if (part == 0) __builtin_prefetch(line + kScanAhead, 0, 2);
+      const auto x = hn::LoadU(d8, line + part);
       const auto low = hn::And(x, low_half);
       const auto high = hn::And(hn::BitCast(d8, hn::ShiftRight<4>(hn::BitCast(d16, x))), low_half);
       HWY_UNROLL(4) for (int h = 0; h < G; ++h) {

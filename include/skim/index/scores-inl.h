@@ -74,8 +74,13 @@ void sketch_part(const BasicQuery<float>& q, const SketchQueries& queries, const
       for (std::size_t t = 0; t < kBlock; ++t) positions[t] = first + static_cast<Position>(t);
     }
     apply_rule(q, positions, s);
-    const auto skip = static_cast<std::size_t>(std::max<Position>(0, within.first - first));
-    float* to = all + (first + static_cast<Position>(skip) - q.visible.first);
+    if (first >= within.first) {
+      float* to = all + (first - q.visible.first);
+      for (std::size_t h = 0; h < heads; ++h) std::memcpy(to + h * stride, s + h * kBlock, kBlock * sizeof(float));
+      return;
+    }
+    const auto skip = static_cast<std::size_t>(within.first - first);  // the first block may start too early
+    float* to = all + (within.first - q.visible.first);
     for (std::size_t h = 0; h < heads; ++h) {
       std::memcpy(to + h * stride, s + h * kBlock + skip, (kBlock - skip) * sizeof(float));
     }
