@@ -46,6 +46,7 @@ class Workspace {
     kIndexQuery,   // query rows as an index reads them
     kIndexScores,  // [g, visible] scores of an index
     kBounds,       // bounds of logits
+    kShortlist,    // [g, candidates] logits of these alone: those of all positions may be known, and stay
     kUser,         // for a user's own estimator
     kSlots
   };

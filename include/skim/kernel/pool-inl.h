@@ -87,7 +87,7 @@ Pooled<Real> pool_max_of(std::span<const Position> positions, const BasicQuery<R
   });
   const std::size_t heads = q.heads(), stride = round_up(count, kBlock);
   const LaneQuery<Real> lanes = lane_query<typename Kv::Key>(q, ws);
-  Real* all = ws.get<Real>(Workspace::kLogits, heads * stride);
+  Real* all = ws.get<Real>(Workspace::kShortlist, heads * stride);
   Real* s = ws.get<Real>(Workspace::kBlockLogits, heads * kBlock);
   const auto fill = [&](std::size_t i, Block<Kv>& b) {
     fill_list(kv, [&](std::size_t t) { return left[i + t]; }, std::min(kBlock, count - i), b);
