@@ -160,7 +160,7 @@ inline void sign_keys(float* HWY_RESTRICT x, std::size_t size, std::size_t t, co
   hn::StoreU(squares, tag, of_squares);
   hn::StoreU(magnitudes, tag, of_magnitudes);
   for (std::size_t j = 0; j < kN; ++j) {
-    const BF16 factor = from_float<BF16>(of_magnitudes[j] > 0 ? of_squares[j] / of_magnitudes[j] : 0.0f);
+    const BF16 factor = from_float<BF16>(of_magnitudes[j] == 0 ? 0.0f : of_squares[j] / of_magnitudes[j]);
     ok[j] = ok[j] && to_float(factor) < kInfinity<float>;
     to.scales[t + j] = ok[j] ? factor : BF16{};
   }
