@@ -47,6 +47,7 @@ struct Bounds {
 ///   |q| |rest|                      what the key was rounded by
 ///   2 |q - row| reach               what the query was rounded by, here and for keys of int8
 ///   (d + 64) 2^-23 |q| reach        the rounding of both sums, of at most d + 64 steps each, and of scales
+///   2^-126                          the same where products vanish
 /// where reach is no less than |key|, |centre| and |key - centre + rest|. The rule that follows is monotone but for the
 /// rounding of tanh.
 inline void sketch_bounds(const BasicQuery<float>& q, const Sketch<8>& sketch, const SketchQueries& queries, Span within,
@@ -68,9 +69,10 @@ inline void sketch_bounds(const BasicQuery<float>& q, const Sketch<8>& sketch, c
     for (std::size_t h = 0; h < heads; ++h) {
       const SketchQuery& of = queries.heads[h];
       const auto norm = hn::Set(tag, of.norm);
-      // Where a sum may overflow on its way nothing is known.
-      const bool known = of.norm * far < 1e37f;
-      const auto fixed = hn::Set(tag, known ? (2 * of.off + rounding * of.norm) * far : kInfinity<float>);
+      // Where a sum may overflow on its way, here or in the logit, nothing is known: a NaN stays one under the rule.
+      const bool known = of.norm * far < 1e37f && of.norm < 1e33f;
+      const auto fixed = hn::Set(tag, known ? 2 * of.off * far + rounding * (of.norm * far) + 0x1p-126f
+                                            : std::numeric_limits<float>::quiet_NaN());
       for (std::size_t t = 0; t < kBlock; t += kLanes<float>) {
         const auto x = hn::LoadU(tag, dots_of + h * kBlock + t);
         const auto off = hn::MulAdd(load_scales(rests + rank + t), norm, fixed);

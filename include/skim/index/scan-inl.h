@@ -107,8 +107,8 @@ SketchQueries sketch_queries(const BasicQuery<float>& q, const Sketch<kBits>& sk
           off += e * e;
           all += v * v;
         }
-        out[h].off = static_cast<float>(std::sqrt(off) * (1 + 1e-6));
-        out[h].norm = static_cast<float>(std::sqrt(all) * (1 + 1e-6));
+        out[h].off = static_cast<float>(std::sqrt(off) * (1 + 1e-6)) + 0x1p-149f;  // no less, also of what is subnormal
+        out[h].norm = static_cast<float>(std::sqrt(all) * (1 + 1e-6)) + 0x1p-149f;
       }
     }
   }
