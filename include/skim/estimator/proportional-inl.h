@@ -35,25 +35,28 @@ struct Tail {
 template <class Real>
 constexpr Real kProposalRange = 16;
 
-/// Scores of an index become a proposal that is finite everywhere (kProposalRange), in place.
+/// Scores of an index become a proposal, in place: relative to the largest finite one, which +infinity counts as, and
+/// no lower than kProposalRange below it. (Relative, because a priority ln (a / u) must keep the digits of ln u however
+/// large the scores are; no sampler sees what all of them are shifted by.)
 template <class Real>
 void raise_to_floor(Real* x, std::size_t n) {
   const Tag<Real> tag;
-  const auto most = hn::Set(tag, std::numeric_limits<Real>::max());
-  auto tops = hn::Neg(most);
+  constexpr Real kMost = std::numeric_limits<Real>::max();
+  const auto infinite = hn::Set(tag, kInfinity<Real>);
+  auto tops = hn::Set(tag, -kMost);
   std::size_t i = 0;
-  for (; i + kLanes<Real> <= n; i += kLanes<Real>) tops = hn::Max(tops, hn::LoadU(tag, x + i));
+  for (; i + kLanes<Real> <= n; i += kLanes<Real>) {
+    const auto v = hn::LoadU(tag, x + i);
+    tops = hn::Max(tops, hn::IfThenElse(hn::Lt(v, infinite), v, tops));
+  }
   Real top = hn::GetLane(hn::MaxOfLanes(tag, tops));
-  for (; i < n; ++i) top = std::max(top, x[i]);
-  // The largest finite score stands in for +infinity; if nothing is finite, all are alike.
-  top = std::min(top, std::numeric_limits<Real>::max());
-  // Below the largest in any case, also where the range is less than a float's last place.
-  const Real floor = std::min(top - kProposalRange<Real>, std::nextafter(top, -std::numeric_limits<Real>::max()));
+  for (; i < n; ++i) top = x[i] < kInfinity<Real> && x[i] > top ? x[i] : top;
+  const auto zero = hn::Zero(tag), origin = hn::Set(tag, top), floor = hn::Set(tag, -kProposalRange<Real>);
   i = 0;
   for (; i + kLanes<Real> <= n; i += kLanes<Real>) {
-    hn::StoreU(hn::Min(hn::Max(hn::LoadU(tag, x + i), hn::Set(tag, floor)), most), tag, x + i);
+    hn::StoreU(hn::Min(hn::Max(hn::Sub(hn::LoadU(tag, x + i), origin), floor), zero), tag, x + i);
   }
-  for (; i < n; ++i) x[i] = std::min(std::max(x[i], floor), std::numeric_limits<Real>::max());
+  for (; i < n; ++i) x[i] = std::min(std::max(x[i] - top, -kProposalRange<Real>), Real{0});
 }
 
 /// What is left for a sampling stage, with the log proposals of `by`. When nothing is to be chosen, or everything, it

@@ -13,7 +13,8 @@ namespace skim::inline SKIM_ABI {
 
 /// A score for each (query position, position) of one KV head, shared by the query heads of the group. Top-k takes the
 /// largest; a sampler takes them as logits, as they are trained to be (DeepSeek-V3.2, arXiv 2512.02556: the indexer's
-/// softmax learns the attention's). A score that is not finite ranks last, and counts as the floor of a proposal.
+/// softmax learns the attention's). A score of -infinity or NaN ranks last and counts as the floor of a proposal; one of
+/// +infinity ranks first and counts as the largest finite one.
 ///
 /// scores: [rows, n], row r for the query at position first_query + r. n is the number of positions of the KV head.
 struct ExternalScores {
