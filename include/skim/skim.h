@@ -4,6 +4,7 @@
 #define SKIM_SKIM_H_
 
 #include "skim/attend/layer-inl.h"
+#include "skim/index/lightning-inl.h"
 
 namespace skim::inline SKIM_ABI {
 
@@ -15,6 +16,9 @@ using HWY_NAMESPACE::select;
 // How an index grows and shrinks with its KV head.
 using HWY_NAMESPACE::append;
 using HWY_NAMESPACE::truncate;
+
+// What a learned indexer says of the positions.
+using HWY_NAMESPACE::lightning_scores;
 
 // For estimators of a user's own: the exact logits, and what earlier stages have left.
 using HWY_NAMESPACE::for_each_gap;
