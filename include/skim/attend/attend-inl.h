@@ -10,6 +10,7 @@
 #include "skim/core/validate.h"
 #include "skim/estimator/stack-inl.h"
 #include "skim/estimator/text-inl.h"
+#include "skim/index/means-inl.h"
 #include "skim/kernel/accumulate-inl.h"
 #include "skim/kernel/merge-inl.h"
 
@@ -42,11 +43,11 @@ inline void count_reads(const Selection& selection, bool logits_known, Workspace
   if (!logits_known) ws.reads.keys += rows;
 }
 
-/// Attention of a resolved query over `selection`, sink logits included. Logits that selecting has left in the
-/// workspace are used again.
-template <class Real, class Kv>
-void accumulate(const BasicQuery<Real>& q, const Kv& kv, const Selection& selection,
-                const BasicStateView<Real>& state, Workspace& ws) {
+/// Attention of a resolved query over the rows of `kv` in `list`: `selection` itself, or the summaries in it. `known`: the
+/// logits of all that is visible, if somebody has computed them.
+template <class Real, class Kv, class List>
+void accumulate_list(const BasicQuery<Real>& q, const Kv& kv, const Selection& selection, const List& list,
+                     const Logits<Real>& known, const BasicStateView<Real>& state, Workspace& ws) {
   const std::size_t heads = q.heads();
   const std::size_t padded = round_up(kv.value_dim(), kStep<Real>);
   const std::size_t size = Partial<Real>::size(heads, padded);
@@ -55,16 +56,57 @@ void accumulate(const BasicQuery<Real>& q, const Kv& kv, const Selection& select
   const auto part = Partial<Real>::at(memory + size, heads, padded);
   Real* scratch = ws.get<Real>(Workspace::kBlockLogits, chunk_scratch(heads));
   const LaneQuery<Real> lanes = lane_query<typename Kv::Key>(q, ws);
-  const Logits<Real> known = known_logits(q, ws);
-  count_reads(selection, known.data != nullptr, ws);
   const Reading order = known.data == nullptr ? reading<typename Kv::Key>(heads) : kKnownReading;
   total.clear(heads, padded);
-  for_each_chunk(selection, [&](const Chunk& chunk) {
+  for_each_chunk(list, [&](const Chunk& chunk) {
     accumulate_chunk(lanes, known, kv, selection, chunk, order, part, scratch);
     merge_partial(total, part, heads, padded);
   });
   finish<typename Kv::Value>(total, padded, state);
+}
+
+/// Attention of a resolved query over `selection`, then merged with what its summaries stand for, then with the sink
+/// logits. Logits that selecting has left in the workspace are used again. run(kv, list, known, state) does what
+/// `accumulate_list` does.
+template <class Real, class Kv, class Run>
+void accumulate_by(const Run& run, const BasicQuery<Real>& q, const Kv& kv, const Selection& selection,
+                   const BasicStateView<Real>& state, Workspace& ws) {
+  const Logits<Real> known = known_logits(q, ws);
+  count_reads(selection, known.data != nullptr, ws);
+  run(plain(kv), selection, known, state);
+  if constexpr (std::is_same_v<Real, float> && kCarries<PageMeans, Kv>) {
+    const auto& summaries = selection.summaries();
+    if (!summaries.empty()) {
+      const PlacedMeans means(index_of<PageMeans>(kv));
+      ws.reads.index_bytes += summaries.size() * (means.key_dim() + means.value_dim()) * sizeof(BF16);
+      const std::size_t heads = q.heads(), cols = means.value_dim();
+      Real* out = ws.get<Real>(Workspace::kSummaries, heads * (cols + 1));
+      const BasicStateView<Real> rest{{out, heads, cols}, out + heads * cols};
+      run(means, summaries, Logits<Real>{}, rest);
+      merge_into(state, rest);
+    }
+  }
   merge_sinks(q, state);
+}
+
+template <class Real, class Kv>
+void accumulate(const BasicQuery<Real>& q, const Kv& kv, const Selection& selection,
+                const BasicStateView<Real>& state, Workspace& ws) {
+  const auto run = [&](const auto& rows, const auto& list, const Logits<Real>& known, const BasicStateView<Real>& to) {
+    accumulate_list(q, rows, selection, list, known, to, ws);
+  };
+  accumulate_by(run, q, kv, selection, state, ws);
+}
+
+/// Rows of page means that a selection may name: none if `kv` carries no table of them.
+template <class Kv>
+Position summary_rows(const Kv& kv) {
+  if constexpr (kCarries<PageMeans, Kv>) {
+    return static_cast<Position>(index_of<PageMeans>(kv).pages());
+  } else {
+    (void)kv;
+    return 0;
+  }
 }
 
 /// Splits a query into the groups that select together, and calls visit(query, state) for each.
@@ -80,8 +122,8 @@ void attend_unchecked(const E& estimator, const BasicQuery<Real>& query, const K
                       const BasicStateView<Real>& state, Workspace& ws, bool check) {
   for_each_selection(query.resolved(kv.size()), state, [&](const BasicQuery<Real>& q, const BasicStateView<Real>& out) {
     select_resolved(estimator, q, kv, ws.selection, ws);
-    if (check) check_selection(ws.selection, q.visible);
-    accumulate(q, plain(kv), ws.selection, out, ws);
+    if (check) check_selection(ws.selection, q.visible, summary_rows(kv));
+    accumulate(q, kv, ws.selection, out, ws);
   });
 }
 
@@ -118,23 +160,24 @@ Selection select(const E& estimator, const BasicQuery<Real>& q, const Kv& kv) {
   Selection selection;
   const BasicQuery<Real> resolved = q.resolved(kv.size());
   select_resolved(estimator, resolved, kv, selection, ws);
-  check_selection(selection, resolved.visible);
+  check_selection(selection, resolved.visible, summary_rows(kv));
   return selection;
 }
 
 /// Attention of a query group over a selection, the caller's own or one from `select`.
 /// state.out: [g, d_v], overwritten. state.lse: [g], natural log of the (estimated) denominator.
 /// An empty selection gives out = 0, lse = -inf. Throws std::invalid_argument on mismatched shapes and on a
-/// selection that is not ascending, disjoint and visible, or has a log weight that is not finite.
+/// selection that is not ascending, disjoint and visible, or has a log weight that is not finite, or has summaries where
+/// `kv` carries no `PageMeans`.
 template <class Real, class Kv>
 void attend(const Selection& selection, const BasicQuery<Real>& q, const Kv& kv, const BasicStateView<Real>& state,
             Workspace& ws) {
   check_call(q, kv, ws);
   check_state(state, q, kv);
   const BasicQuery<Real> resolved = q.resolved(kv.size());
-  check_selection(selection, resolved.visible);
+  check_selection(selection, resolved.visible, summary_rows(kv));
   ws.logits = nullptr;  // of another query
-  accumulate(resolved, plain(kv), selection, state, ws);
+  accumulate(resolved, kv, selection, state, ws);
 }
 
 /// Attention of a GQA group of queries over the positions `estimator` selects.

@@ -278,24 +278,23 @@ Source scan_split(Sources wanted, const BasicQuery<Real>& q, const Kv& kv, std::
   return known;
 }
 
-/// One unit with its chunks spread over all threads: for a layer with fewer units than threads. The
-/// chunks and the order of their merge are those of `accumulate`, so the bits are the same.
-template <class Real, class Kv>
-void accumulate_split(const BasicQuery<Real>& q, const Kv& kv, const Selection& selection,
-                      const BasicStateView<Real>& state, std::span<Workspace> workspaces, const Executor& executor) {
+/// `accumulate_list` with its chunks spread over all threads. Chunks and the order of their merge are the same, so the
+/// bits are.
+template <class Real, class Kv, class List>
+void accumulate_list_split(const BasicQuery<Real>& q, const Kv& kv, const Selection& selection, const List& list,
+                           const Logits<Real>& known, const BasicStateView<Real>& state,
+                           std::span<Workspace> workspaces, const Executor& executor) {
   const std::size_t heads = q.heads();
   const std::size_t padded = round_up(kv.value_dim(), kStep<Real>);
   const std::size_t size = Partial<Real>::size(heads, padded);
   Workspace& own = workspaces[0];
   std::size_t count = 0;
-  for_each_chunk(selection, [&](const Chunk&) { ++count; });
+  for_each_chunk(list, [&](const Chunk&) { ++count; });
   Chunk* chunks = own.get<Chunk>(Workspace::kChunks, count);
   Chunk* next = chunks;
-  for_each_chunk(selection, [&](const Chunk& chunk) { *next++ = chunk; });
+  for_each_chunk(list, [&](const Chunk& chunk) { *next++ = chunk; });
   Real* memory = own.get<Real>(Workspace::kAccumulator, (count + 1) * size);
   const LaneQuery<Real> lanes = lane_query<typename Kv::Key>(q, own);
-  const Logits<Real> known = known_logits(q, own);
-  count_reads(selection, known.data != nullptr, own);
   const Reading order = known.data == nullptr ? reading<typename Kv::Key>(heads) : kKnownReading;
   run_tasks(executor, count, [&](std::size_t i, std::size_t worker) {
     Real* scratch = workspaces[worker].template get<Real>(Workspace::kBlockLogits, chunk_scratch(heads));
@@ -308,7 +307,16 @@ void accumulate_split(const BasicQuery<Real>& q, const Kv& kv, const Selection& 
     merge_partial(total, Partial<Real>::at(memory + i * size, heads, padded), heads, padded);
   }
   finish<typename Kv::Value>(total, padded, state);
-  merge_sinks(q, state);
+}
+
+/// One unit on all threads: for a layer with fewer units than threads.
+template <class Real, class Kv>
+void accumulate_split(const BasicQuery<Real>& q, const Kv& kv, const Selection& selection,
+                      const BasicStateView<Real>& state, std::span<Workspace> workspaces, const Executor& executor) {
+  const auto run = [&](const auto& rows, const auto& list, const Logits<Real>& known, const BasicStateView<Real>& to) {
+    accumulate_list_split(q, rows, selection, list, known, to, workspaces, executor);
+  };
+  accumulate_by(run, q, kv, selection, state, workspaces[0]);
 }
 
 /// Attention of a whole layer: every query head, row and sequence over the positions `estimator` selects.
@@ -366,8 +374,8 @@ void attend(const E& estimator, const BasicLayerQuery<Real>& query, const LayerK
       if (reads_logits(estimator)) known.logits = score_split(q, plain(*unit.kv), workspaces, options.executor);
       known.scored_by = scan_split(scored_sources(estimator), q, *unit.kv, workspaces, options.executor);
       select_resolved(estimator, q, *unit.kv, ws.selection, ws, known);
-      if (options.check) check_selection(ws.selection, q.visible);
-      accumulate_split(q, plain(*unit.kv), ws.selection, out, workspaces, options.executor);
+      if (options.check) check_selection(ws.selection, q.visible, summary_rows(*unit.kv));
+      accumulate_split(q, *unit.kv, ws.selection, out, workspaces, options.executor);
     });
   }
 }

@@ -19,10 +19,14 @@ struct Pick {
 /// Selected positions: spans (weight 1) and picks (a weight each). No position twice, in both lists
 /// together. A stage appends its own in ascending order; between stages the library merges what a stage
 /// has appended with what was there, so that a stage always finds two ascending lists.
+///
+/// What nobody selects may be stood for by summaries: rows of the `PageMeans` that the KV carries, each as a pick of its
+/// row. They are of one stage, the last.
 class Selection {
  public:
   const Buffer<Span>& spans() const { return spans_; }
   const Buffer<Pick>& picks() const { return picks_; }
+  const Buffer<Pick>& summaries() const { return summaries_; }
 
   /// Appends [first, last) with weight 1. An empty span is ignored.
   void add(Span span) {
@@ -31,9 +35,13 @@ class Selection {
   /// Appends one position with log weight ln w.
   void add(Position position, double log_weight = 0) { picks_.push_back({position, log_weight}); }
 
+  /// Appends row `row` of the page means; log weight: ln of how many positions it stands for.
+  void add_summary(Position row, double log_weight) { summaries_.push_back({row, log_weight}); }
+
   void clear() {
     spans_.clear();
     picks_.clear();
+    summaries_.clear();
     merged_spans_ = merged_picks_ = 0;
   }
 
@@ -41,7 +49,7 @@ class Selection {
   friend struct SelectionAccess;
 
   Buffer<Span> spans_, spare_spans_;
-  Buffer<Pick> picks_, spare_picks_;
+  Buffer<Pick> picks_, spare_picks_, summaries_;
   std::size_t merged_spans_ = 0;  // spans and picks already in order
   std::size_t merged_picks_ = 0;
 };

@@ -18,11 +18,12 @@ enum class Source : unsigned char {
   kSketch8,   ///< Sketch<8>
   kBoxes,     ///< PageBoxes: the largest logit that a page can have, for each of its positions
   kExternal,  ///< ExternalScores: whatever the caller hands in, such as a learned indexer's scores
+  kMeans,     ///< PageMeans: the logit of the mean key of a page, for each of its positions
   kSources
 };
 
 /// In the order of Source: what the text form calls them.
-inline constexpr std::string_view kSourceNames[] = {"keys", "sketch1", "sketch4", "sketch8", "boxes", "external"};
+inline constexpr std::string_view kSourceNames[] = {"keys", "sketch1", "sketch4", "sketch8", "boxes", "external", "means"};
 
 constexpr std::string_view name_of(Source source) { return kSourceNames[static_cast<std::size_t>(source)]; }
 

@@ -166,8 +166,8 @@ void check_state(const BasicStateView<Real>& state, const BasicQuery<Real>& q, c
 }
 
 /// A selection in the form `attend` accepts: both lists ascending, no position twice, all visible,
-/// log weights finite.
-static inline void check_selection(const Selection& selection, Span visible) {
+/// log weights finite. `summary_rows`: of the page means that the KV carries; summaries are ascending rows of them.
+static inline void check_selection(const Selection& selection, Span visible, Position summary_rows = 0) {
   const auto& spans = selection.spans();
   const auto& picks = selection.picks();
   Position end = visible.first;
@@ -196,6 +196,19 @@ static inline void check_selection(const Selection& selection, Span visible) {
            ", ", spans[s].last, ") holds already");
     }
     next = at + 1;
+  }
+  Position row = 0;
+  for (std::size_t p = 0; p < selection.summaries().size(); ++p) {
+    const Pick& summary = selection.summaries()[p];
+    if (summary.position < row || summary.position >= summary_rows) {
+      fail("skim::attend: summary ", p, " of the selection is row ", summary.position, " but must lie in [", row, ", ",
+           summary_rows, ") (ascending, none twice, of the page means that the KV carries)");
+    }
+    if (!std::isfinite(summary.log_weight)) {
+      fail("skim::attend: summary ", p, " of the selection (row ", summary.position, ") has log weight ",
+           summary.log_weight, " but must have a finite one");
+    }
+    row = summary.position + 1;
   }
 }
 

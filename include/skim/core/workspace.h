@@ -47,6 +47,7 @@ class Workspace {
     kIndexScores,  // [g, visible] scores of an index
     kBounds,       // bounds of logits
     kShortlist,    // [g, candidates] logits of these alone: those of all positions may be known, and stay
+    kSummaries,    // state of what page summaries stand for
     kUser,         // for a user's own estimator
     kSlots
   };

@@ -11,6 +11,7 @@
 #include "skim/estimator/priority-inl.h"
 #include "skim/estimator/select-inl.h"
 #include "skim/estimator/spans-inl.h"
+#include "skim/estimator/summaries-inl.h"
 #include "skim/estimator/systematic-inl.h"
 #include "skim/estimator/text.h"
 #include "skim/estimator/topk-inl.h"

@@ -3,7 +3,7 @@
 //
 //   sinks(4)+window(64)+topk(power(2,0.5))+priority(128)
 //
-//   stage  = dense | sinks(count) | window(width) | topk(budget) | topp(mass)
+//   stage  = dense | summaries | sinks(count) | window(width) | topk(budget) | topp(mass)
 //          | uniform(budget) | priority(budget) | multinomial(budget) | systematic(budget) | poisson(budget)
 //   budget = k | fraction(share[,minimum]) | power(alpha,C[,minimum])
 //
@@ -11,7 +11,7 @@
 //
 //   topk(128,by=sketch1)   topk(128,by=sketch1,candidates=640)   topk(128,by=sketch8,exact)   priority(128,by=sketch4)
 //
-//   by = keys | sketch1 | sketch4 | sketch8 | boxes | external
+//   by = keys | sketch1 | sketch4 | sketch8 | boxes | external | means
 //
 // Spaces may stand between any two words.
 #ifndef SKIM_ESTIMATOR_TEXT_H_
@@ -35,6 +35,7 @@
 #include "skim/estimator/priority.h"
 #include "skim/estimator/sinks.h"
 #include "skim/estimator/stack.h"
+#include "skim/estimator/summaries.h"
 #include "skim/estimator/systematic.h"
 #include "skim/estimator/topk.h"
 #include "skim/estimator/topp.h"
@@ -44,7 +45,7 @@
 namespace skim::inline SKIM_ABI {
 
 using Stage = std::variant<Dense, Sinks, Window, TopK, TopP, UniformTail, PriorityTail, MultinomialTail,
-                           SystematicTail, PoissonTail>;
+                           SystematicTail, PoissonTail, Summaries>;
 
 /// An estimator put together at run time: what `parse` returns. Accepted wherever an estimator is.
 struct StageList {
@@ -119,6 +120,7 @@ class Parser {
     const std::size_t start = at_;
     const std::string_view name = word();
     if (name == "dense") return checked(start, Dense{});
+    if (name == "summaries") return checked(start, Summaries{});
     if (name == "sinks") return checked(start, Sinks{integer_argument()});
     if (name == "window") return checked(start, Window{integer_argument()});
     if (name == "topk") return checked(start, topk());
@@ -128,7 +130,7 @@ class Parser {
     if (name == "poisson") return checked(start, sampler<PoissonTail>());
     if (name == "uniform") return checked(start, UniformTail{budget_argument()});
     if (name == "priority") return checked(start, sampler<PriorityTail>());
-    error(start, "expected dense, sinks, window, topk, topp, uniform, priority, multinomial, systematic or poisson");
+    error(start, "expected dense, summaries, sinks, window, topk, topp, uniform, priority, multinomial, systematic or poisson");
   }
 
   template <class E>
@@ -210,7 +212,7 @@ class Parser {
     for (std::size_t i = 0; i < static_cast<std::size_t>(Source::kSources); ++i) {
       if (name == kSourceNames[i]) return static_cast<Source>(i);
     }
-    error(start, "expected keys, sketch1, sketch4, sketch8, boxes or external");
+    error(start, "expected keys, sketch1, sketch4, sketch8, boxes, external or means");
   }
 
   Budget budget() {
@@ -346,6 +348,7 @@ inline void append_stage(std::string& text, const std::string& stage) {
 inline StageList parse(std::string_view text) { return text_detail::Parser(text).parse(); }
 
 inline std::string to_text(const Dense&) { return "dense"; }
+inline std::string to_text(const Summaries&) { return "summaries"; }
 inline std::string to_text(const Sinks& e) { return text_detail::call_text("sinks", std::to_string(e.count)); }
 inline std::string to_text(const Window& e) { return text_detail::call_text("window", std::to_string(e.width)); }
 inline std::string to_text(const TopK& e) {

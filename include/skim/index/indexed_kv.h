@@ -103,6 +103,12 @@ void check_kv(const IndexedKv<Kv, Indexes...>& kv, Buffer<std::uint64_t>& seen) 
              kv.key_dim());
       }
     }
+    if constexpr (requires { index.value_dim(); }) {
+      if (index.size() != 0 && index.value_dim() != kv.value_dim()) {
+        fail("skim::attend: the ", index.kName, " is of values with ", index.value_dim(), " columns but values have ",
+             kv.value_dim());
+      }
+    }
   };
   std::apply([&](const auto*... index) { (check(*index), ...); }, kv.indexes);
 }

@@ -72,14 +72,25 @@ HWY_INLINE void fill_run(const PagedKv<K, V>& kv, Position first, std::size_t co
   block.pad();
 }
 
+/// Where row i of `kv` is, for ALiBi: at position i, unless its rows stand for other positions (PlacedMeans).
+template <class Kv>
+HWY_INLINE Position place_of(const Kv& kv, Position i) {
+  if constexpr (requires { kv.place(i); }) {
+    return kv.place(i);
+  } else {
+    return i;
+  }
+}
+
 /// Fills a block with any positions: position(t) is the t-th of 1 <= count <= kBlock.
 template <class Kv, class PositionAt>
 HWY_INLINE void fill_list(const Kv& kv, const PositionAt& position, std::size_t count, Block<Kv>& block) {
   block.count = count;
   for (std::size_t t = 0; t < count; ++t) {
-    block.positions[t] = position(t);
-    block.keys[t] = kv.key(block.positions[t]);
-    block.values[t] = kv.value(block.positions[t]);
+    const Position at = position(t);
+    block.positions[t] = place_of(kv, at);
+    block.keys[t] = kv.key(at);
+    block.values[t] = kv.value(at);
   }
   block.pad();
 }

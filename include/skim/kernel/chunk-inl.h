@@ -22,15 +22,23 @@ namespace {
 /// Positions (of spans) or picks in a chunk: what one thread accumulates at a time.
 constexpr Position kChunk = 4096;
 
-/// A part of a selection: spans [begin, end) within `range`, or picks [begin, end).
+/// A part of a selection: spans [begin, end) within `range`, or [begin, end) of a list of picks.
 struct Chunk {
-  bool picks = false;
+  const Pick* picks = nullptr;
   std::size_t begin = 0;
   std::size_t end = 0;
   Span range{};  // of absolute positions, for spans
 };
 
-/// Calls visit(Chunk) for each chunk of a selection, in the order in which they are merged. Spans within
+/// Calls visit(Chunk) for each chunk of a list of picks.
+template <class Visit>
+void for_each_chunk(const Buffer<Pick>& picks, const Visit& visit) {
+  for (std::size_t p = 0; p < picks.size(); p += kChunk) {
+    visit(Chunk{picks.data(), p, std::min<std::size_t>(p + kChunk, picks.size()), {}});
+  }
+}
+
+/// Calls visit(Chunk) for each chunk of the positions of a selection, in the order in which they are merged. Spans within
 /// one aligned range of positions share a chunk.
 template <class Visit>
 void for_each_chunk(const Selection& selection, const Visit& visit) {
@@ -44,12 +52,11 @@ void for_each_chunk(const Selection& selection, const Visit& visit) {
         continue;
       }
       if (open.end != 0) visit(open);
-      open = {false, s, s + 1, range};
+      open = {nullptr, s, s + 1, range};
     }
   }
   if (open.end != 0) visit(open);
-  const std::size_t picks = selection.picks().size();
-  for (std::size_t p = 0; p < picks; p += kChunk) visit(Chunk{true, p, std::min<std::size_t>(p + kChunk, picks), {}});
+  for_each_chunk(selection.picks(), visit);
 }
 
 /// Hands out a chunk block by block.
@@ -65,7 +72,7 @@ class Blocks {
   HWY_INLINE bool next(Block<Kv>& block) {
     if (index_ == chunk_.end) return false;
     if (chunk_.picks) {
-      const Pick* picks = selection_.picks().data() + index_;
+      const Pick* picks = chunk_.picks + index_;
       fill_list(kv_, [picks](std::size_t t) { return picks[t].position; }, std::min(kBlock, chunk_.end - index_), block);
       for (std::size_t t = 0; t < block.count; ++t) block.log_weights[t] = picks[t].log_weight;
       index_ += block.count;
