@@ -165,6 +165,84 @@ TEST(PageMeans, OfEqualRowsAreTheRow) {
   }
 }
 
+TEST(PageMeans, WholePagesOfWhatIsVisible) {
+  const auto p = random_problem<float>({100, 8, 4, 1}, 7);
+  const PageMeans means = built(p.kv(), 16);
+  for (Position first = 0; first <= 100; ++first) {
+    for (Position last = first; last <= 100; ++last) {
+      std::vector<Position> pages;
+      for (Position j = 0; j < 6; ++j) {
+        if (16 * j >= first && 16 * (j + 1) <= last) pages.push_back(j);
+      }
+      const skim::Span whole = means.whole_pages({first, last});
+      EXPECT_EQ(whole.size(), 16 * static_cast<Position>(pages.size()));
+      EXPECT_TRUE(pages.empty() || whole.first == 16 * pages[0]) << first;
+      EXPECT_TRUE(whole.first >= first && whole.first <= whole.last && whole.last <= last) << first << ", " << last;
+    }
+  }
+}
+
+// As a source: all positions of a page are as good as its mean key; others are known exactly.
+TYPED_TEST(Means, RankPositionsByTheirPage) {
+  const float slopes[] = {0.02f, 0.1f, 0.05f};
+  for (const std::size_t n : {5u, 16u, 100u, 600u}) {
+    auto p = random_problem<TypeParam>({n, 24, 4, 3}, n);
+    if (n > 50) fill_row(row_at(p.keys, 35, 24), 24, -kInf);
+    const PageMeans means = built(p.kv(), 16);
+    const auto kv = with_index(p.kv(), means);
+    for (const bool part : {false, true}) {
+      Query q = p.query();
+      q.logit = {.soft_cap = 3, .alibi_slopes = slopes};
+      if (part) {
+        q.visible.first = 3;
+        q.position = static_cast<Position>(n) - 2;
+      }
+      q = q.resolved(static_cast<Position>(n));
+      Workspace ws, exact_ws, means_ws;
+      const auto x = HWY_NAMESPACE::scores(Source::kMeans, q, kv, ws);
+      const auto exact = logits(q, p.kv(), exact_ws);
+      for (Position i = q.visible.first; i < q.visible.last; ++i) {
+        const Position page = i / 16;
+        const bool whole = page * 16 >= q.visible.first && (page + 1) * 16 <= q.visible.last && !(n > 50 && i == 35);
+        for (std::size_t h = 0; h < 3; ++h) {
+          const float score = x.of.of_head(h)[i - q.visible.first];
+          if (!whole) {
+            const float logit = exact.of_head(h)[i - q.visible.first];
+            EXPECT_TRUE(same_bits(&score, &logit, 1)) << i;
+            continue;
+          }
+          std::vector<double> row;
+          for (std::size_t c = 0; c < 24; ++c) row.push_back(q.rows.row(h)[c]);
+          ReferenceQuery reference{row, *q.logit.scale, 3, slopes[h], q.position - (16 * page + 7) + page};
+          Matrix keys{means.pages(), 24, {}};
+          for (std::size_t j = 0; j < means.pages(); ++j) {
+            for (std::size_t c = 0; c < 24; ++c) keys.numbers.push_back(to_float(means.rows().keys.row(j)[c]));
+          }
+          EXPECT_NEAR(score, reference_logit(reference, keys, static_cast<std::size_t>(page)), 1e-4) << i << ", head " << h;
+        }
+      }
+    }
+  }
+}
+
+TEST(PageMeans, AsTheSourceOfEstimators) {
+  const auto p = random_problem<BF16>({256, 16, 8, 2}, 8);
+  const PageMeans means = built(p.kv(), 16);
+  const auto kv = with_index(p.kv(), means);
+  // Whole pages, ties in order: of 40 positions the last 8 are the first of their page.
+  const auto list = list_of(select(parse("topk(40,by=means)"), p.query(), kv));
+  ASSERT_EQ(list.size(), 40u);
+  std::vector<std::size_t> in_page(16, 0);
+  for (const Weighted& w : list) ++in_page[static_cast<std::size_t>(w.position / 16)];
+  std::sort(in_page.rbegin(), in_page.rend());
+  EXPECT_EQ((std::vector<std::size_t>{in_page[0], in_page[1], in_page[2], in_page[3]}), (std::vector<std::size_t>{16, 16, 8, 0}));
+  for (const char* text : {"topk(10,by=means,candidates=64)", "priority(30,by=means)", "topk(32,by=means)+summaries"}) {
+    State state = attend(parse(text), p.query(), kv);
+    State parts = attend(select(parse(text), p.query(), kv), p.query(), kv);
+    EXPECT_TRUE(same_bits(state.out(), parts.out(), 2 * 8)) << text;
+  }
+}
+
 TEST(PageMeans, Errors) {
   const auto p = random_problem<float>({40, 8, 4, 1}, 6);
   PageMeans means(16);

@@ -21,8 +21,7 @@ namespace {
 /// What is left of `visible`, as summaries and positions to read.
 inline void summarise(const PageMeans& means, Span visible, Selection& selection) {
   const auto page_size = static_cast<Position>(means.page());
-  const Position first_whole = (visible.first + page_size - 1) / page_size;
-  const Span whole{first_whole * page_size, std::min(visible.last, means.summarised()) / page_size * page_size};
+  const Span whole = means.whole_pages(visible);
   const auto& left_out = means.left_out();
   const Position* next_left_out = std::lower_bound(left_out.begin(), left_out.end(), visible.first);
 
@@ -58,7 +57,7 @@ inline void summarise(const PageMeans& means, Span visible, Selection& selection
       one = at;
       at = end;
     }
-    selection.add(intersect(gap, {std::max(whole.first, whole.last), visible.last}));
+    selection.add(intersect(gap, {whole.last, visible.last}));
   }
   close();
 }

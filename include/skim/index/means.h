@@ -3,6 +3,7 @@
 #ifndef SKIM_INDEX_MEANS_H_
 #define SKIM_INDEX_MEANS_H_
 
+#include <algorithm>
 #include <cstddef>
 
 #include "skim/core/buffer.h"
@@ -18,8 +19,9 @@ namespace skim::inline SKIM_ABI {
 using MeanRows = ContiguousKv<BF16>;
 
 /// One row of keys and one of values for every page of positions, [0, 64), [64, 128) ...: the means of its keys and of
-/// its values. `Summaries` lets them stand for what nobody has read. Grows with the head (`append`, `truncate` in
-/// index/means-inl.h).
+/// its values. `Summaries` lets them stand for what nobody has read. By the mean key alone an estimator can also rank
+/// positions, a page at a time (`by=means`; as in MoBA, Lu et al., arXiv 2502.13189). Grows with the head (`append`,
+/// `truncate` in index/means-inl.h).
 ///
 /// A page has its row when it is complete. So the table depends on the keys and values alone, not on how they arrived;
 /// appending never changes what is there; and the newest positions, which no complete page holds, have no summary. A
@@ -54,6 +56,12 @@ class PageMeans {
   std::size_t pages() const { return pages_; }
   /// Positions that complete pages hold: those from here on have no summary.
   Position summarised() const { return static_cast<Position>(pages_ * page_); }
+  /// The part of `visible` that complete pages make up whose positions are all visible: [first, first) if there are none.
+  Span whole_pages(Span visible) const {
+    const auto step = static_cast<Position>(page_);
+    const Position first = std::min(visible.last, (visible.first + step - 1) / step * step);
+    return {first, std::max(first, std::min(visible.last, summarised()) / step * step)};
+  }
   /// Bytes of all that is stored.
   std::size_t bytes() const {
     return (keys_.size() + values_.size()) * sizeof(BF16) + left_out_.size() * sizeof(Position);

@@ -12,6 +12,7 @@
 #include "skim/core/error.h"
 #include "skim/index/external.h"
 #include "skim/index/indexed_kv.h"
+#include "skim/index/means-inl.h"
 #include "skim/index/scan-inl.h"
 #include "skim/kernel/pool-inl.h"
 
@@ -103,6 +104,46 @@ void score_unsketched(const BasicQuery<float>& q, const Kv& kv, const Sketch<kBi
   }
 }
 
+/// What page means say: each position has the logit of its page's mean key. Pages that are not complete or not visible
+/// as a whole, and keys that the means leave out, have their exact logits.
+template <class Kv>
+void mean_scores(const BasicQuery<float>& q, const Kv& kv, const PageMeans& means, float* all, std::size_t stride,
+                 Workspace& ws) {
+  const std::size_t heads = q.heads();
+  const Span whole = means.whole_pages(q.visible);
+  const auto at = [&](Position i) { return all + (i - q.visible.first); };
+  const auto score_exactly = [&](Span run, float* to, std::size_t to_stride) {
+    const LaneQuery<float> lanes = lane_query<typename Kv::Key>(q, ws);
+    if (run.size() > 0) score_run(lanes, kv, run, to, to_stride, ws);
+  };
+  score_exactly({q.visible.first, whole.first}, at(q.visible.first), stride);  // writes whole blocks, so before the pages
+
+  const PlacedMeans rows(means);
+  const auto page = static_cast<Position>(means.page());
+  const LaneQuery<float> lanes = lane_query<BF16>(q, ws);
+  float* s = ws.get<float>(Workspace::kBlockLogits, heads * kBlock);
+  Block<PlacedMeans> block;
+  for (Position row = whole.first / page; row < whole.last / page; row += static_cast<Position>(kBlock)) {
+    const auto count = static_cast<std::size_t>(std::min(static_cast<Position>(kBlock), whole.last / page - row));
+    fill_list(rows, [row](std::size_t t) { return row + static_cast<Position>(t); }, count, block);
+    ws.reads.index_bytes += count * means.key_dim() * sizeof(BF16);
+    dots(lanes, block.keys, count, block.keys, s);
+    apply_rule(q, block.positions, s);
+    for (std::size_t h = 0; h < heads; ++h) {
+      for (std::size_t t = 0; t < count; ++t) {
+        std::fill_n(at((row + static_cast<Position>(t)) * page) + h * stride, page, s[h * kBlock + t]);
+      }
+    }
+  }
+  score_exactly({whole.last, q.visible.last}, at(whole.last), stride);
+  for (const Position i : means.left_out()) {
+    if (!whole.contains(i)) continue;
+    float* one = ws.get<float>(Workspace::kBounds, heads * kBlock);
+    score_exactly({i, i + 1}, one, kBlock);
+    for (std::size_t h = 0; h < heads; ++h) at(i)[h * stride] = one[h * kBlock];
+  }
+}
+
 /// The scores that the caller has brought for this query.
 template <class Real>
 void external_scores(const BasicQuery<Real>& q, const ExternalScores& external, Real* all) {
@@ -134,6 +175,11 @@ Scores<Real> scores(Source source, const BasicQuery<Real>& q, const Kv& kv, Work
     case Source::kSketch1: with_carried<Sketch<1>>(kv, by_sketch); break;
     case Source::kSketch4: with_carried<Sketch<4>>(kv, by_sketch); break;
     case Source::kSketch8: with_carried<Sketch<8>>(kv, by_sketch); break;
+    case Source::kMeans:
+      with_carried<PageMeans>(kv, [&](const PageMeans& means) {
+        if constexpr (std::is_same_v<Real, float>) mean_scores(q, plain(kv), means, all, room.stride, ws);
+      });
+      break;
     case Source::kExternal:
       with_carried<ExternalScores>(kv, [&](const ExternalScores& external) { external_scores(q, external, all); });
       break;
