@@ -10,6 +10,7 @@
 
 #include <span>
 
+#include "skim/index/branch_and_bound-inl.h"
 #include "skim/index/scores-inl.h"
 #include "skim/kernel/pool-inl.h"
 
@@ -173,6 +174,11 @@ std::span<const Position> possible_largest(Source by, std::size_t k, const Basic
   };
   switch (by) {
     case Source::kSketch8: with_carried<Sketch<8>>(kv, by_bounds); break;
+    case Source::kBoxes:
+      with_carried<PageBoxes>(kv, [&](const PageBoxes& boxes) {
+        if constexpr (std::is_same_v<Real, float>) result = possible_largest(boxes, k, q, plain(kv), selection, ws);
+      });
+      break;
     default: fail_to_carry(by);
   }
   return result;

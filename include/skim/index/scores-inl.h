@@ -10,10 +10,12 @@
 #include <string>
 
 #include "skim/core/error.h"
+#include "skim/index/box_bounds-inl.h"
 #include "skim/index/external.h"
 #include "skim/index/indexed_kv.h"
 #include "skim/index/means-inl.h"
 #include "skim/index/scan-inl.h"
+#include "skim/index/visible_pages-inl.h"
 #include "skim/kernel/pool-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -144,6 +146,47 @@ void mean_scores(const BasicQuery<float>& q, const Kv& kv, const PageMeans& mean
   }
 }
 
+/// The largest logit that boxes allow in its page for each position: [g, stride]. Where there is no bound, and for the
+/// positions of a page that the query does not see to its end, their exact logits: so a query has the same scores
+/// whether or not there are newer keys.
+template <class Kv>
+void box_scores(const BasicQuery<float>& q, const Kv& kv, const PageBoxes& boxes, float* all, std::size_t stride,
+                Workspace& ws) {
+  const auto size = static_cast<Position>(boxes.page_size());
+  const PageSet pages = pages_of(boxes, {q.visible.first, q.visible.last / size * size});
+  const auto at = [&](std::size_t h, Position i) {
+    return all + h * stride + static_cast<std::size_t>(i - q.visible.first);
+  };
+  const BoxQuery of_boxes = box_query<typename Kv::Key>(q, ws);
+  box_bounds(of_boxes, boxes, pages.count, [&](std::size_t rank) { return pages.page(rank); }, ws,
+             [&](std::size_t rank, std::size_t count, const float*, const float* high) {
+               for (std::size_t h = 0; h < q.heads(); ++h) {
+                 for (std::size_t t = 0; t < count; ++t) {
+                   const Span span = intersect(pages.span(rank + t), q.visible);
+                   std::fill_n(at(h, span.first), span.size(), high[h * kBlock + t]);
+                 }
+               }
+             });
+  const LaneQuery<float> lanes = lane_query<typename Kv::Key>(q, ws);
+  float* exact = ws.get<float>(Workspace::kBounds, q.heads() * kBlock);
+  const auto score_exactly = [&](Span run) {
+    for (Position first = run.first; first < run.last; first += static_cast<Position>(kBlock)) {
+      const Span part{first, std::min(run.last, first + static_cast<Position>(kBlock))};
+      score_run(lanes, kv, part, exact, kBlock, ws);
+      for (std::size_t h = 0; h < q.heads(); ++h) {
+        std::copy_n(exact + h * kBlock, part.size(), at(h, part.first));
+      }
+    }
+  };
+  for (std::size_t rank = 0; rank < pages.count; ++rank) {
+    const Span span = intersect(pages.span(rank), q.visible);
+    bool bounded = true;
+    for (std::size_t h = 0; h < q.heads(); ++h) bounded = bounded && *at(h, span.first) < kInfinity<float>;
+    if (!bounded) score_exactly(span);
+  }
+  score_exactly({std::max(q.visible.first, static_cast<Position>(pages.first + pages.count) * size), q.visible.last});
+}
+
 /// The scores that the caller has brought for this query.
 template <class Real>
 void external_scores(const BasicQuery<Real>& q, const ExternalScores& external, Real* all) {
@@ -178,6 +221,11 @@ Scores<Real> scores(Source source, const BasicQuery<Real>& q, const Kv& kv, Work
     case Source::kMeans:
       with_carried<PageMeans>(kv, [&](const PageMeans& means) {
         if constexpr (std::is_same_v<Real, float>) mean_scores(q, plain(kv), means, all, room.stride, ws);
+      });
+      break;
+    case Source::kBoxes:
+      with_carried<PageBoxes>(kv, [&](const PageBoxes& boxes) {
+        if constexpr (std::is_same_v<Real, float>) box_scores(q, plain(kv), boxes, all, room.stride, ws);
       });
       break;
     case Source::kExternal:

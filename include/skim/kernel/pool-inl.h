@@ -75,7 +75,8 @@ Pooled<Real> pool_max(const Logits<Real>& s, std::size_t heads, const Selection&
   return {out, count};
 }
 
-/// The same for those of ascending `positions` that are not selected yet. They are scored here; no other key is read.
+/// The same for those of ascending `positions` that are not selected yet. They are scored here, unless all logits are
+/// known; no other key is read.
 template <class Real, class Kv>
 Pooled<Real> pool_max_of(std::span<const Position> positions, const BasicQuery<Real>& q, const Kv& kv,
                          const Selection& selection, Workspace& ws) {
@@ -86,6 +87,12 @@ Pooled<Real> pool_max_of(std::span<const Position> positions, const BasicQuery<R
     while (next < positions.size() && positions[next] < gap.last) left[count++] = positions[next++];
   });
   const std::size_t heads = q.heads(), stride = round_up(count, kBlock);
+  if (ws.logits) {  // they lie where others would be put
+    const Logits<Real> known = known_logits(q, ws);
+    Real* out = ws.get<Real>(Workspace::kProposal, count);
+    for (std::size_t j = 0; j < count; ++j) max_of_heads(known.data + (left[j] - known.first), known.stride, heads, 1, out + j);
+    return {out, count, left};
+  }
   const LaneQuery<Real> lanes = lane_query<typename Kv::Key>(q, ws);
   Real* all = ws.get<Real>(Workspace::kShortlist, heads * stride);
   Real* s = ws.get<Real>(Workspace::kBlockLogits, heads * kBlock);
