@@ -34,6 +34,8 @@ TEST(Text, EveryStageAndBudgetSurvivesTheRoundTrip) {
            "topk(power(0.1,0.001))",
            "topp(0.95)",
            "topp(1)",
+           "quest(256)",
+           "quest(fraction(0.05,64))",
            "uniform(128)",
            "uniform(fraction(0.1,8))",
            "priority(128)",
@@ -64,6 +66,7 @@ TEST(Text, StagesAreThoseOfTheCode) {
   EXPECT_EQ(std::get<skim::UniformTail>(list.stages[3]).budget, skim::fraction(0.25));
   EXPECT_EQ(std::get<skim::TopK>(parse("topk(64)").stages[0]).budget, skim::Budget(64));
   EXPECT_EQ(std::get<skim::TopP>(parse("topp(0.75)").stages[0]).mass, 0.75);
+  EXPECT_EQ(std::get<skim::Quest>(parse("quest(256)").stages[0]).budget, skim::Budget(256));
   EXPECT_TRUE(std::holds_alternative<skim::Dense>(parse("dense").stages[0]));
   EXPECT_TRUE(std::holds_alternative<skim::PriorityTail>(parse("priority(1)").stages[0]));
   EXPECT_TRUE(std::holds_alternative<skim::MultinomialTail>(parse("multinomial(1)").stages[0]));
@@ -156,6 +159,8 @@ TEST(Text, ErrorsPointAtTheWrongCharacter) {
            {"topk(share(0.5))", 6, "fraction or power"},
            {"topk(fraction(0.5,1,2))", 20, "')'"},
            {"topp(half)", 6, "a number"},
+           {"quest()", 7, "whole number"},
+           {"quest(256,by=boxes)", 10, "')'"},
            {digits.c_str(), 6, "out of range"},
            {"topk(power(1e999,0.5))", 12, "out of range"},
        }) {

@@ -9,6 +9,7 @@
 #include "skim/estimator/multinomial-inl.h"
 #include "skim/estimator/poisson-inl.h"
 #include "skim/estimator/priority-inl.h"
+#include "skim/estimator/quest-inl.h"
 #include "skim/estimator/select-inl.h"
 #include "skim/estimator/spans-inl.h"
 #include "skim/estimator/summaries-inl.h"

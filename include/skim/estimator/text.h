@@ -3,7 +3,7 @@
 //
 //   sinks(4)+window(64)+topk(power(2,0.5))+priority(128)
 //
-//   stage  = dense | summaries | sinks(count) | window(width) | topk(budget) | topp(mass)
+//   stage  = dense | sinks(count) | window(width) | topk(budget) | topp(mass) | quest(budget) | summaries
 //          | uniform(budget) | priority(budget) | multinomial(budget) | systematic(budget) | poisson(budget)
 //   budget = k | fraction(share[,minimum]) | power(alpha,C[,minimum])
 //
@@ -33,6 +33,7 @@
 #include "skim/estimator/multinomial.h"
 #include "skim/estimator/poisson.h"
 #include "skim/estimator/priority.h"
+#include "skim/estimator/quest.h"
 #include "skim/estimator/sinks.h"
 #include "skim/estimator/stack.h"
 #include "skim/estimator/summaries.h"
@@ -44,7 +45,7 @@
 
 namespace skim::inline SKIM_ABI {
 
-using Stage = std::variant<Dense, Sinks, Window, TopK, TopP, UniformTail, PriorityTail, MultinomialTail,
+using Stage = std::variant<Dense, Sinks, Window, TopK, TopP, Quest, UniformTail, PriorityTail, MultinomialTail,
                            SystematicTail, PoissonTail, Summaries>;
 
 /// An estimator put together at run time: what `parse` returns. Accepted wherever an estimator is.
@@ -125,12 +126,13 @@ class Parser {
     if (name == "window") return checked(start, Window{integer_argument()});
     if (name == "topk") return checked(start, topk());
     if (name == "topp") return checked(start, TopP{number_argument()});
+    if (name == "quest") return checked(start, Quest{budget_argument()});
     if (name == "multinomial") return checked(start, sampler<MultinomialTail>());
     if (name == "systematic") return checked(start, sampler<SystematicTail>());
     if (name == "poisson") return checked(start, sampler<PoissonTail>());
     if (name == "uniform") return checked(start, UniformTail{budget_argument()});
     if (name == "priority") return checked(start, sampler<PriorityTail>());
-    error(start, "expected dense, summaries, sinks, window, topk, topp, uniform, priority, multinomial, systematic or poisson");
+    error(start, "expected dense, sinks, window, topk, topp, quest, uniform, priority, multinomial, systematic, poisson or summaries");
   }
 
   template <class E>
@@ -358,6 +360,9 @@ inline std::string to_text(const TopK& e) {
   return text_detail::call_text("topk", arguments);
 }
 inline std::string to_text(const TopP& e) { return text_detail::call_text("topp", text_detail::number_text(e.mass)); }
+inline std::string to_text(const Quest& e) {
+  return text_detail::call_text("quest", text_detail::budget_text(e.budget));
+}
 inline std::string to_text(const UniformTail& e) {
   return text_detail::call_text("uniform", text_detail::budget_text(e.budget));
 }
