@@ -183,6 +183,7 @@ void box_bounds(const BoxQuery& q, const PageBoxes& boxes, std::size_t count, co
   const BasicQuery<float>& of = *q.rows.query;
   float* low = ws.get<float>(Workspace::kBlockLogits, 2 * of.heads() * kBlock);
   float* high = low + of.heads() * kBlock;
+  ws.reads.index_bytes += count * (2 * boxes.key_dim() * sizeof(BF16) + sizeof(float));
   BoxBlock block[2];
   const auto fill = [&](std::size_t j, BoxBlock& b) {
     b.fill(boxes, of.position, [&](std::size_t t) { return page_at(j + t); }, std::min(kBlock, count - j));
