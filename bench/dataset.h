@@ -247,6 +247,8 @@ void Dataset<T>::ask_head(std::size_t kv_head, const SyntheticHead& head) {
 }
 
 inline std::unique_ptr<AnyDataset> current_dataset;
+/// What has been made of it and goes with it (indexes.h).
+inline std::unique_ptr<AnyDataset> current_indexes;
 
 /// The dataset of a benchmark. Only one is kept: benchmarks that share one are registered side by side.
 template <class T>
@@ -255,6 +257,7 @@ const Dataset<T>& dataset(const DataSpec& spec) {
       same && same->spec() == spec) {
     return *same;
   }
+  current_indexes.reset();
   current_dataset.reset();  // before the next one asks for memory
   auto fresh = std::make_unique<Dataset<T>>(spec);
   const Dataset<T>& result = *fresh;

@@ -2,7 +2,9 @@
 // A layer-level call of skim on a dataset, ready to be repeated.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <utility>
@@ -63,33 +65,48 @@ struct Coverage {
   double values = 0;
 };
 
-/// Decode: what the one row of `data` selects under the streams a layer call would use.
-template <class Kv, class T>
-Coverage coverage(const skim::StageList& e, const Dataset<T>& data, std::span<const Kv> heads,
-                  skim::Grouping grouping) {
+/// Decode: calls visit(KV head, query) for each query of the one row of `data` that selects for itself, under the
+/// streams a layer call would use, of at most eight KV heads. Returns how many KV heads there were.
+template <class T, class Visit>
+double each_selecting(const Dataset<T>& data, skim::Grouping grouping, const Visit& visit) {
   const Shape& s = data.shape();
   const std::size_t step = std::max<std::size_t>(1, s.kv_heads / 8);
-  Coverage total;
+  const bool per_head = grouping == skim::Grouping::kPerHead;
   double counted = 0;
   for (std::size_t kv_head = 0; kv_head < s.kv_heads; kv_head += step, ++counted) {
-    std::vector<bool> read(s.n);
-    const bool per_head = grouping == skim::Grouping::kPerHead;
     for (std::size_t first = 0; first < s.group(); first += per_head ? 1 : s.group()) {
       skim::Query q;
       q.rows = {data.query(0, kv_head * s.group() + first), per_head ? 1 : s.group(), s.d};
       q.stream.seed = 1;
       q.stream.head = static_cast<std::uint32_t>(per_head ? kv_head * s.group() + first : kv_head);
-      const skim::Selection chosen = skim::select(e, q, heads[kv_head]);
-      for (const skim::Span& span : chosen.spans()) {
-        std::fill(read.begin() + span.first, read.begin() + span.last, true);
-      }
-      for (const skim::Pick& pick : chosen.picks())
-        read[static_cast<std::size_t>(pick.position)] = true;
+      visit(kv_head, q);
     }
-    total.values +=
-        static_cast<double>(std::count(read.begin(), read.end(), true)) / static_cast<double>(s.n);
   }
-  total.values /= counted;
+  return counted;
+}
+
+inline void mark(const skim::Selection& chosen, std::vector<bool>& marks) {
+  for (const skim::Span& span : chosen.spans()) {
+    std::fill(marks.begin() + span.first, marks.begin() + span.last, true);
+  }
+  for (const skim::Pick& pick : chosen.picks()) marks[static_cast<std::size_t>(pick.position)] = true;
+}
+
+inline double share_of(const std::vector<bool>& marks) {
+  return static_cast<double>(std::count(marks.begin(), marks.end(), true)) /
+         static_cast<double>(marks.size());
+}
+
+/// Of an estimator that goes by no index: then its scores read all keys, or those of what it selects.
+template <class Kv, class T>
+Coverage coverage(const skim::StageList& e, const Dataset<T>& data, std::span<const Kv> heads,
+                  skim::Grouping grouping) {
+  std::vector<std::vector<bool>> read(data.shape().kv_heads, std::vector<bool>(data.shape().n));
+  const double counted = each_selecting(data, grouping, [&](std::size_t kv_head, const skim::Query& q) {
+    mark(skim::select(e, q, heads[kv_head]), read[kv_head]);
+  });
+  Coverage total;
+  for (const std::vector<bool>& marks : read) total.values += share_of(marks) / counted;
   total.keys = skim::reads_logits(e) ? 1 : total.values;
   return total;
 }

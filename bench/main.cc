@@ -72,6 +72,7 @@ int main(int argc, char** argv) {
   skim_bench::register_gather();
   skim_bench::register_kernel();
   skim_bench::register_reading();
+  skim_bench::register_index();
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
   return 0;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bench/dataset.h"
@@ -80,6 +81,16 @@ struct Sweep {
   std::size_t chunk = 0;  ///< if not 0, prefill of only so many: the newest
 };
 
+/// Each case moves up to the first one with its dataset; their order is kept.
+inline std::vector<Case> side_by_side(std::vector<Case> cases) {
+  for (auto first = cases.begin(); first != cases.end();) {
+    const Case head = *first;
+    first = std::stable_partition(
+        first, cases.end(), [&](const Case& c) { return c.type == head.type && c.data == head.data; });
+  }
+  return cases;
+}
+
 /// All benchmarks of a suite, those that share a dataset side by side.
 inline std::vector<Case> expand(const std::string& suite, const std::vector<Sweep>& sweeps) {
   std::vector<Case> cases;
@@ -103,13 +114,7 @@ inline std::vector<Case> expand(const std::string& suite, const std::vector<Swee
       }
     }
   }
-  // Each case moves up to the first one with its dataset; their order is kept.
-  for (auto first = cases.begin(); first != cases.end();) {
-    const Case head = *first;
-    first = std::stable_partition(
-        first, cases.end(), [&](const Case& c) { return c.type == head.type && c.data == head.data; });
-  }
-  return cases;
+  return side_by_side(std::move(cases));
 }
 
 }  // namespace skim_bench
