@@ -115,13 +115,13 @@ void run_scan(benchmark::State& state, const Case& c) {
   state.counters["index_bytes"] = bytes / static_cast<double>(s.kv_heads * s.n);
 }
 
-/// The newest tokens, one by one, each for all heads: as many as complete a segment once. "one" is the token that does.
+/// The newest tokens, one by one, each for all heads: as many as make a segment. "one" is the token that does.
 template <class I>
 void run_append(benchmark::State& state, const Case& c) {
   const Dataset<Stored>& data = dataset<Stored>(c.data);
   const Shape& s = data.shape();
   Pool& pool = Machine::pool(c.threads);
-  constexpr std::size_t kTokens = skim::Sketch1::kSegment;
+  constexpr std::size_t kTokens = 256;  // a segment of a sketch, several pages of boxes
   std::vector<I> indexes(s.kv_heads);
   const auto append = [&](std::size_t n) {
     pool.each(s.kv_heads, [&](std::size_t h, std::size_t) {
@@ -159,13 +159,13 @@ void run_decode(benchmark::State& state, const Case& c) {
   const skim::StageList estimator = skim::parse(c.method.recipe);
   const bool is_exact = c.method.what.find("exact") != std::string::npos;
 
-  const Reads read = count_reads(estimator, data, by);
+  const Counted read = count_reads(estimator, data, by);
   const double of_keys = static_cast<double>(s.kv_heads * s.n * row_bytes<Stored>(s.d));
-  const double of_index = by.bytes(skim::sources(estimator));
-  const double bytes = of_index + of_keys * (read.rows.keys + read.rows.values);
 
   constexpr auto kPerGroup = skim::Grouping::kPerGroup;
   Call call(estimator, data, by.heads(), kPerGroup, pool);
+  const double bytes =
+      static_cast<double>(call.reads().index_bytes) + of_keys * (read.rows.keys + read.rows.values);
   Call dense(skim::parse("dense"), data, by.heads(), kPerGroup, pool);
   Call topk(exact_topk(estimator), data, by.heads(), kPerGroup, pool);
   std::vector<Contestant> field = {
@@ -187,7 +187,8 @@ void run_decode(benchmark::State& state, const Case& c) {
   if (read.recall >= 0) state.counters["recall"] = read.recall;
   state.counters["keys_read"] = read.rows.keys;
   state.counters["values_read"] = read.rows.values;
-  state.counters["index_bytes"] = of_index / static_cast<double>(s.kv_heads * s.n);
+  state.counters["index_bytes"] =
+      by.bytes(skim::sources(estimator)) / static_cast<double>(s.kv_heads * s.n);
   state.counters["bytes_fraction"] = bytes / (2 * of_keys);
   state.counters["huge_pages"] = data.huge_share();
 }

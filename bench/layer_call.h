@@ -45,6 +45,19 @@ class LayerCall {
     skim::attend(estimator_, query_, kv_, state_, options_);
   }
 
+  /// What one call reads, as the library counts it: a row twice if it is read as a candidate and to be attended to.
+  skim::Reads reads() {
+    for (skim::Workspace& ws : workspaces_) ws.reads = {};
+    (*this)();
+    skim::Reads sum;
+    for (const skim::Workspace& ws : workspaces_) {
+      sum.keys += ws.reads.keys;
+      sum.values += ws.reads.values;
+      sum.index_bytes += ws.reads.index_bytes;
+    }
+    return sum;
+  }
+
   const float* out() const { return out_.data(); }
   skim::LayerQuery& query() { return query_; }  ///< to ask for more than plain attention
 

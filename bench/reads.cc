@@ -41,11 +41,11 @@ skim::StageList exact_topk(const skim::StageList& e) {
   return result;
 }
 
-Reads count_reads(const skim::StageList& e, const Dataset<skim::BF16>& data,
-                  const IndexedDataset<skim::BF16>& indexed) {
+Counted count_reads(const skim::StageList& e, const Dataset<skim::BF16>& data,
+                    const IndexedDataset<skim::BF16>& indexed) {
   const std::size_t n = data.shape().n;
   const skim::StageList exact = exact_topk(e);
-  Reads total;
+  Counted total;
   double recall = 0;
   const double counted =
       each_selecting(data, skim::Grouping::kPerGroup, [&](std::size_t kv_head, const skim::Query& q) {

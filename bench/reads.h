@@ -7,7 +7,7 @@
 
 namespace skim_bench {
 
-struct Reads {
+struct Counted {
   Coverage rows{};
   double recall =
       -1;  ///< share of the positions of exact top-k that are attended to; -1: no budget to compare with
@@ -17,7 +17,7 @@ struct Reads {
 skim::StageList exact_topk(const skim::StageList& e);
 
 /// Decode, groups that select together.
-Reads count_reads(const skim::StageList& e, const Dataset<skim::BF16>& data,
-                  const IndexedDataset<skim::BF16>& indexed);
+Counted count_reads(const skim::StageList& e, const Dataset<skim::BF16>& data,
+                    const IndexedDataset<skim::BF16>& indexed);
 
 }  // namespace skim_bench
