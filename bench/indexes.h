@@ -21,8 +21,8 @@ namespace skim_bench {
 /// What grows beside each KV head. Another index is another type here: then its rows appear.
 using Indexes = std::tuple<skim::Sketch1, skim::Sketch4, skim::Sketch8>;
 
-/// All of them travel with every row, so that all rows share one type of KV: to compile attention once more takes longer
-/// than to build them.
+/// All of them travel with every row, so that all rows share one type of KV: to compile attention once more
+/// takes longer than to build them.
 template <class Kv>
 auto with_all(const Kv& kv, const Indexes& indexes) {
   return std::apply([&](const auto&... index) { return skim::with_index(kv, index...); }, indexes);

@@ -35,14 +35,44 @@ for type in f32 bf16; do
   done
 done
 
-row='^decode/priority-5pct/bf16/heads:32x8/n:4096/threads:1'
-report=$("$program" --quick --benchmark_filter="$row" --benchmark_format=json) || fail "cannot run $row"
-for counter in vs_dense read_fraction rel_l2 rel_l2_worst keys_read values_read 'SIMD target'; do
-  grep -qF "\"$counter\":" <<< "$report" || fail "no $counter in the report of $row"
+# By indexes: WHAT, heads, n and the rest.
+wanted=
+for row in scan-{1,4,8}bit/bf16/heads:{32x32,32x8}/n:131072 append-{1,4,8}bit/bf16/heads:32x8/n:32768; do
+  wanted+=" index/$row"
 done
-# Scores read every key; 5 % of the values.
-grep -qE '"keys_read": 1(\.0+)?e\+00' <<< "$report" || fail "keys_read is not 1"
-grep -qE '"values_read": 5\.0[0-9]*e-02' <<< "$report" || fail "values_read is not .05"
+sketched=$(echo topk_sketch1-{1,2,5}pct topk_sketch{1,4,8}_rescore-5pct_1pct priority_sketch{4,1}-{1,2,5}pct)
+sketched+=" systematic_sketch4-2pct"
+for what in $sketched topk_exact_int8-1pct topk_exact_int8-5pct; do
+  for heads in 32x32 32x8; do wanted+=" decode/$what/bf16/heads:$heads/n:131072"; done
+done
+for what in $sketched; do
+  for workload in clustered05 outliers; do wanted+=" decode/$what/bf16/heads:32x8/n:131072/w:$workload"; done
+done
+for name in $wanted; do
+  grep -qE "^$name/threads:1(/real_time|/manual_time)?$" <<< "$list" || fail "missing: $name/threads:1"
+done
+
+# judge <row> <counters>: runs it, and wants these in its report
+judge() {
+  row=$1
+  shift
+  report=$("$program" --quick --benchmark_filter="^$row(/real_time|/manual_time)?\$" --benchmark_format=json) ||
+    fail "cannot run $row"
+  for counter in "$@"; do
+    grep -qF "\"$counter\":" <<< "$report" || fail "no $counter in the report of $row"
+  done
+}
+# figure <counter> <pattern>: what the last report says of it
+figure() { grep -qE "\"$1\": $2," <<< "$report" || fail "$1 of $row is not $2"; }
+
+judge decode/priority-5pct/bf16/heads:32x8/n:4096/threads:1 vs_dense read_fraction rel_l2 rel_l2_worst 'SIMD target'
+figure keys_read '1(\.0+)?e\+00'  # scores read every key; 5 % of the values
+figure values_read '5\.0[0-9]*e-02'
+judge decode/topk_sketch1_rescore-5pct_1pct/bf16/heads:32x8/n:32768/threads:1 \
+  vs_dense rel_l2 recall index_bytes bytes_fraction
+figure keys_read '5\.0[0-9]*e-02'  # of the candidates
+figure values_read '1\.0[0-9]*e-02'
+judge index/append-1bit/bf16/heads:32x8/n:32768/threads:1 dense_share dense_share_worst index_bytes
 
 [ "$failures" = 0 ] || { echo "$failures failures"; exit 1; }
 echo "$(wc -l <<< "$list") names"
