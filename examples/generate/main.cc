@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Runs a Llama model from a GGUF file with any of skim's methods of attention: writes text, or
 // measures how much worse than with exact attention the model predicts a text.
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -29,6 +30,9 @@ struct Arguments {
   std::string prompt;
   std::string perplexity;  // a file
   std::size_t tokens = 512;
+  std::size_t texts = 1;
+  std::size_t context = 0;  // 0: documents stay what they are
+  std::size_t from = 1;
   float temperature = 0;
   std::string kv = "f32";
   AttentionOptions attention;
@@ -48,7 +52,18 @@ void report_speed(std::size_t tokens, double seconds) {
                static_cast<double>(tokens) / seconds);
 }
 
-/// Writes what follows the prompt to stdout, token by token, until the model ends it.
+/// "bytes a token and KV head: keys 32, values 32, 1-bit sketch 3.06"
+void print_memory(FILE* out, const SparseAttention& attention) {
+  const char* before = "bytes a token and KV head: ";
+  for (const Memory& memory : attention.memory()) {
+    std::fprintf(out, "%s%s %.3g", before, memory.what.c_str(), memory.bytes);
+    before = ", ";
+  }
+  std::fputc('\n', out);
+}
+
+/// Writes what follows the prompt to stdout, token by token, until the model ends it. The prompt is read once for all
+/// texts.
 void generate(const Model& model, const Arguments& arguments) {
   const auto attention = make_attention(model.llama.shape(), arguments.attention);
   const std::vector<Token> prompt = model.tokenizer.encode(arguments.prompt);
@@ -63,64 +78,103 @@ void generate(const Model& model, const Arguments& arguments) {
   }
   progress.clear();
 
-  Token last = prompt.back();
-  for (std::size_t i = 0; i < arguments.tokens; ++i, ++position) {
-    const Vector logits = model.llama.decode(last, position, *attention);
-    const Token next = sample(logits, arguments.temperature, random);
-    if (model.tokenizer.is_end(next)) break;
-    const std::string text = model.tokenizer.decode(last, next);
-    std::fwrite(text.data(), 1, text.size(), stdout);
-    std::fflush(stdout);
-    last = next;
+  const std::size_t after_prompt = position;
+  std::size_t decoded = position, longest = 0;
+  for (std::size_t text = 0; text < arguments.texts; ++text) {
+    attention->truncate(position = after_prompt);
+    Token last = prompt.back();
+    for (std::size_t i = 0; i < arguments.tokens; ++i, ++position, ++decoded) {
+      const Vector logits = model.llama.decode(last, position, *attention);
+      const Token next = sample(logits, arguments.temperature, random);
+      if (model.tokenizer.is_end(next)) break;
+      const std::string piece = model.tokenizer.decode(last, next);
+      std::fwrite(piece.data(), 1, piece.size(), stdout);
+      std::fflush(stdout);
+      last = next;
+    }
+    std::fputc('\n', stdout);
+    longest = std::max(longest, position);
   }
-  std::fputc('\n', stdout);
 
-  report_speed(position, seconds_since(start));
-  if (position > model.llama.shape().context) {
+  report_speed(decoded, seconds_since(start));
+  if (longest > model.llama.shape().context) {
     std::fprintf(stderr, "note: the model was trained on texts of up to %zu tokens\n",
                  model.llama.shape().context);
   }
   const Density density = attention->density();
-  std::fprintf(stderr, "distinct positions read by a KV head: %.4f of its keys, %.4f of its values\n",
-               density.keys(), density.values());
+  std::fprintf(stderr,
+               "distinct positions read by a KV head: %.4f of its keys, %.4f of its values\n"
+               "with indexes: %.4f of the bytes of keys and values\n",
+               density.keys(), density.values(), density.bytes());
+  print_memory(stderr, *attention);
 }
 
 void print_scores(const std::string& name, const Score& score, const Density& density) {
-  std::printf("%8s %9zu %9.5f %9.5f %9.4f %9.4f %9.4f\n", name.c_str(), score.predictions, score.nll(),
-              score.kl(), score.changed_share(), density.keys(), density.values());
+  std::printf("%8s %9zu %9.5f %9.5f %9.4f %9.4f %9.4f %9.4f %9.4f\n", name.c_str(), score.predictions,
+              score.nll(), score.kl(), score.changed_share(), density.keys(), density.values(),
+              density.index(), density.bytes());
   std::fflush(stdout);
+}
+
+/// The tokens of each document; or, with a context, of all documents one behind the other in texts of that length.
+/// What is left at the end is a text when something of it is scored.
+std::vector<std::vector<Token>> read_texts(const Model& model, const Arguments& arguments) {
+  std::ifstream in(arguments.perplexity, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(in), {}};
+  std::vector<std::vector<Token>> texts;
+  if (split_documents(text).empty()) fail("no text in ", arguments.perplexity);
+  for (const std::string_view document : split_documents(text)) texts.push_back(model.tokenizer.encode(document));
+  if (arguments.context > 0) {
+    std::vector<Token> all;
+    for (const auto& tokens : texts) all.insert(all.end(), tokens.begin(), tokens.end());
+    texts.clear();
+    for (std::size_t i = 0; i < all.size(); i += arguments.context) {
+      const std::size_t end = std::min(all.size(), i + arguments.context);
+      const auto at = [&](std::size_t j) { return all.begin() + static_cast<std::ptrdiff_t>(j); };
+      texts.emplace_back(at(i), at(end));
+    }
+  }
+  std::erase_if(texts, [&](const auto& tokens) { return tokens.size() <= arguments.from; });
+  if (texts.empty()) fail("no text of more than ", arguments.from, " tokens in ", arguments.perplexity);
+  return texts;
 }
 
 /// Prints one line for each document of a file and one for all of them.
 void measure(const Model& model, const Arguments& arguments) {
-  std::ifstream in(arguments.perplexity, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(in), {}};
-  const auto documents = split_documents(text);
-  if (documents.empty()) fail("no text in ", arguments.perplexity);
+  const auto texts = read_texts(model, arguments);
   make_attention(model.llama.shape(), arguments.attention);  // a bad estimator is no half a table
 
-  std::printf("%8s %9s %9s %9s %9s %9s %9s\n", "document", "tokens", "nll", "kl", "changed", "keys",
-              "values");
+  std::printf("%8s %9s %9s %9s %9s %9s %9s %9s %9s\n", "document", "tokens", "nll", "kl", "changed", "keys",
+              "values", "index", "bytes");
   Score total_score;
   Density total_density;
+  std::size_t read = 0;
   const auto start = std::chrono::steady_clock::now();
-  for (std::size_t i = 0; i < documents.size(); ++i) {
+  for (std::size_t i = 0; i < texts.size(); ++i) {
     AttentionOptions options = arguments.attention;
     options.sequence = i;
     const auto tested = make_attention(model.llama.shape(), options);
     const auto exact = make_attention(model.llama.shape(), {});  // dense, on a cache of f32
-    const std::vector<Token> tokens = model.tokenizer.encode(documents[i]);
+    const std::vector<Token>& tokens = texts[i];
+    read += tokens.size() - 1;
 
     Progress progress("document " + std::to_string(i) + ", token", tokens.size());
-    const Score scored = score(model.llama, tokens, *tested, *exact,
-                               [&progress](std::size_t done) { progress.at(done); });
+    Density before;  // of what is not scored
+    const auto hear = [&](std::size_t done) {
+      progress.at(done);
+      if (done + 1 == arguments.from) before = tested->density();
+    };
+    const Score scored = score(model.llama, tokens, *tested, *exact, hear, arguments.from);
     progress.clear();
-    print_scores(std::to_string(i), scored, tested->density());
+    if (i == 0) print_memory(stderr, *tested);
+    Density density = tested->density();
+    density -= before;
+    print_scores(std::to_string(i), scored, density);
     total_score += scored;
-    total_density += tested->density();
+    total_density += density;
   }
   print_scores("total", total_score, total_density);
-  report_speed(2 * total_score.predictions, seconds_since(start));
+  report_speed(2 * read, seconds_since(start));
 }
 
 void add_options(CLI::App& app, Arguments& arguments) {
@@ -132,6 +186,9 @@ void add_options(CLI::App& app, Arguments& arguments) {
                  "Which positions attention reads, such as sinks(4)+window(64)+topk(power(2,0.5))")
       ->capture_default_str();
   app.add_option("--tokens", arguments.tokens, "Most tokens to write")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--texts", arguments.texts, "So many texts from the same prompt")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--temperature", arguments.temperature, "0: always the likeliest token")
@@ -147,9 +204,20 @@ void add_options(CLI::App& app, Arguments& arguments) {
                  "  kl       mean divergence of the predictions from those of exact attention\n"
                  "  changed  share of predictions whose likeliest token is another than with it\n"
                  "  keys     mean share of the keys a KV head held that were read\n"
-                 "  values   the same of the values")
+                 "  values   the same of the values\n"
+                 "  index    bytes of indexes read, a share of those of the keys and values held\n"
+                 "  bytes    all that was read, in the same measure")
       ->check(CLI::ExistingFile)
-      ->excludes("--prompt", "--tokens", "--temperature");
+      ->excludes("--prompt", "--tokens", "--texts", "--temperature");
+  app.add_option("--context", arguments.context,
+                 "With --perplexity: join the documents and cut them into texts of so many tokens; 0: no.\n"
+                 "A sketch begins to serve at 256")
+      ->needs("--perplexity")
+      ->capture_default_str();
+  app.add_option("--from", arguments.from, "With --perplexity: score, and count what is read, behind the first so many tokens")
+      ->needs("--perplexity")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
 }
 
 }  // namespace

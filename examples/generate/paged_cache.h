@@ -48,6 +48,16 @@ class PagedCache {
     ++to.size;
   }
 
+  /// Keeps the first n tokens of `layer`; the pages of the others can be used again. Invalidates views.
+  void truncate(std::size_t layer, std::size_t n) {
+    Layer& from = layers_[layer];
+    if (n > from.size) fail("paged cache: ", from.size, " tokens cannot be cut to ", n);
+    const std::size_t kept = (n + page_size_ - 1) / page_size_;
+    free_.insert(free_.end(), from.table.begin() + static_cast<std::ptrdiff_t>(kept), from.table.end());
+    from.table.resize(kept);
+    from.size = n;
+  }
+
   /// What skim reads: one KV head of one layer, where it lies.
   skim::PagedKv<T> head(std::size_t layer, std::size_t kv_head) const {
     const Layer& from = layers_[layer];
@@ -72,6 +82,11 @@ class PagedCache {
   std::size_t page_values() const { return 2 * values_offset(); }
 
   std::int32_t new_page() {
+    if (!free_.empty()) {
+      const std::int32_t page = free_.back();
+      free_.pop_back();
+      return page;
+    }
     if (pages_ == std::numeric_limits<std::int32_t>::max()) fail("paged cache: out of page ids");
     pool_.resize(pool_.size() + page_values());
     return static_cast<std::int32_t>(pages_++);
@@ -84,6 +99,7 @@ class PagedCache {
   std::vector<Layer> layers_;
   std::vector<T> pool_;
   std::size_t pages_ = 0;
+  std::vector<std::int32_t> free_;  // pages that no table names
 };
 
 }  // namespace engine

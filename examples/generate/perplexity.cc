@@ -53,18 +53,19 @@ std::vector<std::string_view> split_documents(std::string_view text) {
 }
 
 Score score(const Llama& model, std::span<const Token> tokens, Attention& tested, Attention& exact,
-            const std::function<void(std::size_t)>& progress) {
+            const std::function<void(std::size_t)>& progress, std::size_t from) {
   Score score;
   for (std::size_t i = 0; i + 1 < tokens.size(); ++i) {
     const Vector tested_logits = model.decode(tokens[i], i, tested);
     const Vector exact_logits = model.decode(tokens[i], i, exact);
+    if (progress) progress(i + 1);
+    if (i + 1 < from) continue;
     const auto tested_log_p = log_softmax(tested_logits);
 
     ++score.predictions;
     score.nll_sum -= tested_log_p[static_cast<std::size_t>(tokens[i + 1])];
     score.kl_sum += divergence(log_softmax(exact_logits), tested_log_p);
     score.changed += most_likely(tested_logits) != most_likely(exact_logits);
-    if (progress) progress(i + 1);
   }
   return score;
 }

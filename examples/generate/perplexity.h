@@ -33,9 +33,9 @@ struct Score {
 std::vector<std::string_view> split_documents(std::string_view text);
 
 /// Feeds `tokens` to the model one by one, as generation does, once with each attention, and scores
-/// the prediction of every token but the first. Both attentions are fresh. `progress` hears of each
-/// token that is done.
+/// the prediction of every token but the first, or of those behind the first `from`. Both attentions
+/// are fresh. `progress` hears of each token that is done.
 Score score(const Llama& model, std::span<const Token> tokens, Attention& tested, Attention& exact,
-            const std::function<void(std::size_t done)>& progress = {});
+            const std::function<void(std::size_t done)>& progress = {}, std::size_t from = 1);
 
 }  // namespace engine

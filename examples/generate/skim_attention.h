@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "llama.h"
 
@@ -22,25 +23,40 @@ struct AttentionOptions {
   std::uint64_t sequence = 0;  ///< tells this sequence's draws from another's
 };
 
-/// How many of the positions held a KV head has read, keys and values counted apart. A method that
-/// needs every logit to choose reads every key. A sum over calls, so that sequences add up.
+/// How much of what a KV head held has been read. A method that needs every logit to choose reads every key. A sum over
+/// calls, so that sequences add up.
 struct Density {
   std::size_t calls = 0;  // one for each token, layer and KV head
   double key_sum = 0;     // of distinct keys read / positions held
   double value_sum = 0;
+  double index_sum = 0;   // of bytes of indexes / bytes of the keys and values held
 
   double keys() const { return key_sum / static_cast<double>(calls); }
   double values() const { return value_sum / static_cast<double>(calls); }
+  double index() const { return index_sum / static_cast<double>(calls); }
+  /// Bytes read / bytes of the keys and values held; a key is as long as a value.
+  double bytes() const { return (keys() + values()) / 2 + index(); }
   Density& operator+=(const Density& other);
+  Density& operator-=(const Density& other);
+};
+
+/// Something kept of each token by each KV head.
+struct Memory {
+  std::string what;
+  double bytes = 0;  // a token and KV head; of an index: a token that it has taken in
 };
 
 class SparseAttention : public Attention {
  public:
+  /// Forgets all tokens but the first n.
+  virtual void truncate(std::size_t n) = 0;
   virtual Density density() const = 0;
+  /// Keys, values, and every index that grows beside them. A sketch takes in whole segments of 256 tokens.
+  virtual std::vector<Memory> memory() const = 0;
 };
 
-/// The attention of a new, empty sequence. Throws std::invalid_argument that shows where the
-/// estimator's text is wrong.
+/// The attention of a new, empty sequence. Beside keys and values it keeps the indexes that the estimator goes by and,
+/// when these are several, all others too. Throws std::invalid_argument that shows where the estimator's text is wrong.
 std::unique_ptr<SparseAttention> make_attention(const Shape& shape, const AttentionOptions& options);
 
 }  // namespace engine

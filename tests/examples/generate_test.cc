@@ -125,21 +125,55 @@ TEST_F(RealGenerate, PrintsALineForEachStoryAndATotal) {
   std::getline(lines, line);
   EXPECT_NE(line.find("nll"), std::string::npos);
   std::size_t predictions = 0, tokens = 0, all = 0;
-  double nll = 0, kl = 0, changed = 0, keys = 0, values = 0, sum = 0, total = 0;
+  double nll = 0, kl = 0, changed = 0, keys = 0, values = 0, index = 0, bytes = 0, sum = 0, total = 0;
   for (int i = 0; i < 5; ++i) {
-    ASSERT_TRUE(lines >> document >> tokens >> nll >> kl >> changed >> keys >> values);
+    ASSERT_TRUE(lines >> document >> tokens >> nll >> kl >> changed >> keys >> values >> index >> bytes);
     EXPECT_EQ(document, std::to_string(i));
     EXPECT_GT(kl, 0);
     EXPECT_EQ(keys, 1);
     EXPECT_LT(values, 0.2);
+    EXPECT_EQ(index, 0);
+    EXPECT_NEAR(bytes, (keys + values) / 2, 1e-4);
     predictions += tokens;
     sum += nll * static_cast<double>(tokens);
   }
-  ASSERT_TRUE(lines >> document >> all >> total >> kl >> changed >> keys >> values);
+  ASSERT_TRUE(lines >> document >> all >> total >> kl >> changed >> keys >> values >> index >> bytes);
   EXPECT_EQ(document, "total");
   EXPECT_EQ(all, predictions);
   EXPECT_NEAR(total, sum / static_cast<double>(all), 1e-4);
   EXPECT_FALSE(lines >> document) << "more after the total: " << document;
+}
+
+TEST_F(RealGenerate, JoinsStoriesForAnIndexAndSaysWhatItKeeps) {
+  const Result result = run("--model " + model_path().string() + " --perplexity " + text_path().string() +
+                            " --estimator 'topk(fraction(0.1),by=sketch1)' --context 1024 --from 512");
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_NE(result.err.find("KV head: keys 32, values 32, 1-bit sketch 3.06\n"), std::string::npos)
+      << result.err;
+  std::istringstream lines(result.out.substr(result.out.find('\n') + 1));
+  std::string document;
+  std::size_t tokens = 0;
+  double nll = 0, kl = 0, changed = 0, keys = 0, values = 0, index = 0, bytes = 0;
+  for (const std::size_t expected : {512u, 273u, 785u}) {  // 1809 tokens in all
+    ASSERT_TRUE(lines >> document >> tokens >> nll >> kl >> changed >> keys >> values >> index >> bytes);
+    EXPECT_EQ(tokens, expected);
+    EXPECT_LT(keys, 0.35);
+    EXPECT_NEAR(values, 0.1, 0.002);
+    EXPECT_GT(index, 0.03);
+    EXPECT_LT(index, 3.0625 / 64);
+    EXPECT_NEAR(bytes, (keys + values) / 2 + index, 2e-4);
+  }
+}
+
+TEST_F(RealGenerate, WritesTheSameTextTwiceWithoutReadingThePromptAgain) {
+  const std::string call = "--model " + model_path().string() +
+                           " --prompt 'Once upon a time' --texts 2 --tokens 300 --temperature 0 --estimator ";
+  const Result result = run(call + "'topk(32,by=sketch8,exact)'");
+  EXPECT_EQ(result.code, 0) << result.err;
+  const std::size_t half = result.out.size() / 2;
+  EXPECT_GT(half, 500u);
+  EXPECT_EQ(result.out.substr(0, half), result.out.substr(half));
+  EXPECT_EQ(result.out, run(call + "'topk(32)'").out);
 }
 
 }  // namespace

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which indexes the cache grows for an estimator: a choice at run time among types.
+#pragma once
+
+#include <string>
+#include <type_traits>
+
+#include <skim/core/source.h>
+#include <skim/index/sketch.h>
+
+#include "error.h"
+
+namespace engine {
+
+/// Types of indexes.
+template <class... Indexes>
+struct IndexSet {};
+
+/// All that this engine can grow. A new kind of index is one more type here.
+using EveryIndex = IndexSet<skim::Sketch1, skim::Sketch4, skim::Sketch8>;
+
+/// Calls make(IndexSet<...>{}) with what serves `sources`: nothing, one index, or, since each set is a type of
+/// attention of its own, all of them.
+template <class Make, class... Indexes>
+auto with_indexes_for(skim::Sources sources, const Make& make, IndexSet<Indexes...> every) {
+  constexpr skim::Sources all = (0u | ... | skim::sources_bit(Indexes::kSource));
+  for (std::size_t i = 0; i < static_cast<std::size_t>(skim::Source::kSources); ++i) {
+    const auto source = static_cast<skim::Source>(i);
+    if ((sources & ~all & skim::sources_bit(source)) != 0) fail("no index serves by=", skim::name_of(source), " here");
+  }
+  using Made = decltype(make(IndexSet<>{}));
+  Made made{};
+  const auto is_made = [&]<class I>(IndexSet<I> one) {
+    if (sources != skim::sources_bit(I::kSource)) return false;
+    made = make(one);
+    return true;
+  };
+  if ((is_made(IndexSet<Indexes>{}) || ...)) return made;
+  return sources == 0 ? make(IndexSet<>{}) : make(every);
+}
+
+}  // namespace engine
