@@ -2,8 +2,7 @@
 // Which indexes the cache grows for an estimator: a choice at run time among types.
 #pragma once
 
-#include <string>
-#include <type_traits>
+#include <cstddef>
 
 #include <skim/core/source.h>
 #include <skim/index/sketch.h>
@@ -18,6 +17,16 @@ struct IndexSet {};
 
 /// All that this engine can grow. A new kind of index is one more type here.
 using EveryIndex = IndexSet<skim::Sketch1, skim::Sketch4, skim::Sketch8>;
+
+/// A new index. segment: positions that a sketch takes in at a time.
+template <class I>
+I make_index(std::size_t segment) {
+  if constexpr (requires(const I& index) { index.segment(); }) {
+    return I(segment);
+  } else {
+    return I();
+  }
+}
 
 /// Calls make(IndexSet<...>{}) with what serves `sources`: nothing, one index, or, since each set is a type of
 /// attention of its own, all of them.

@@ -8,7 +8,7 @@
 
 #include <skim/skim.h>
 
-#include "counting_kv.h"
+#include "index_sets.h"
 #include "llama.h"
 #include "paged_cache.h"
 #include "skim_attention.h"
@@ -19,15 +19,12 @@ namespace engine {
 template <class T, class... Indexes>
 class IndexedCache {
  public:
-  using Counting = CountingKv<skim::PagedKv<T>>;
-
-  /// `marks`: told which keys are read.
-  IndexedCache(const Shape& shape, std::size_t page_size, KeyMarks* marks)
-      : cache_(shape, page_size),
-        layers_(shape.layers),
-        kv_heads_(shape.kv_heads),
-        indexes_(shape.layers * shape.kv_heads),
-        marks_(marks) {}
+  IndexedCache(const Shape& shape, const AttentionOptions& options)
+      : cache_(shape, options.page_size), layers_(shape.layers), kv_heads_(shape.kv_heads) {
+    for (std::size_t i = 0; i < layers_ * kv_heads_; ++i) {
+      indexes_.push_back({make_index<Indexes>(options.segment)...});
+    }
+  }
 
   void append(std::size_t layer, const Vector& k, const Vector& v) {
     cache_.append(layer, k, v);
@@ -51,7 +48,7 @@ class IndexedCache {
 
   /// What skim reads: one KV head of one layer with its indexes. Valid until the next append or truncate.
   auto head(std::size_t layer, std::size_t h) const {
-    const Counting kv{cache_.head(layer, h), marks_};
+    const auto kv = cache_.head(layer, h);
     if constexpr (sizeof...(Indexes) == 0) {
       return kv;
     } else {
@@ -74,8 +71,8 @@ class IndexedCache {
     for (const auto& indexes : indexes_) {
       const I& index = std::get<I>(indexes);
       bytes += static_cast<double>(index.bytes());
-      if constexpr (requires { index.segments(); }) {
-        tokens += static_cast<double>(index.segments() * I::kSegment);
+      if constexpr (requires { index.sketched(); }) {
+        tokens += static_cast<double>(index.sketched());
       } else {
         tokens += static_cast<double>(index.size());
       }
@@ -90,7 +87,6 @@ class IndexedCache {
   std::size_t layers_;
   std::size_t kv_heads_;
   std::vector<std::tuple<Indexes...>> indexes_;  // [layers, kv_heads]
-  KeyMarks* marks_;
 };
 
 }  // namespace engine

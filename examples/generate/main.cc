@@ -103,8 +103,8 @@ void generate(const Model& model, const Arguments& arguments) {
   }
   const Density density = attention->density();
   std::fprintf(stderr,
-               "distinct positions read by a KV head: %.4f of its keys, %.4f of its values\n"
-               "with indexes: %.4f of the bytes of keys and values\n",
+               "read by a KV head: %.4f of its keys, %.4f of its values,\n"
+               "with indexes %.4f of the bytes of keys and values\n",
                density.keys(), density.values(), density.bytes());
   print_memory(stderr, *attention);
 }
@@ -198,20 +198,22 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--kv", arguments.kv, "What keys and values are stored as")
       ->check(CLI::IsMember(kCacheTypes))
       ->capture_default_str();
+  app.add_option("--segment", arguments.attention.segment,
+                 "Tokens that a sketch takes in at a time, a multiple of 64: the newest are scored exactly")
+      ->capture_default_str();
   app.add_option("--perplexity", arguments.perplexity,
                  "File with documents between <|endoftext|>: instead of writing, print for each\n"
                  "  nll      mean negative log likelihood of its tokens\n"
                  "  kl       mean divergence of the predictions from those of exact attention\n"
                  "  changed  share of predictions whose likeliest token is another than with it\n"
-                 "  keys     mean share of the keys a KV head held that were read\n"
+                 "  keys     mean share of the keys a KV head held that were read, to choose or to attend\n"
                  "  values   the same of the values\n"
                  "  index    bytes of indexes read, a share of those of the keys and values held\n"
                  "  bytes    all that was read, in the same measure")
       ->check(CLI::ExistingFile)
       ->excludes("--prompt", "--tokens", "--texts", "--temperature");
   app.add_option("--context", arguments.context,
-                 "With --perplexity: join the documents and cut them into texts of so many tokens; 0: no.\n"
-                 "A sketch begins to serve at 256")
+                 "With --perplexity: join the documents and cut them into texts of so many tokens; 0: no")
       ->needs("--perplexity")
       ->capture_default_str();
   app.add_option("--from", arguments.from, "With --perplexity: score, and count what is read, behind the first so many tokens")

@@ -19,17 +19,18 @@ struct AttentionOptions {
   std::string estimator = "dense";  ///< skim's text form: "sinks(4)+window(64)+topk(power(2,0.5))"
   CacheType cache = CacheType::kF32;
   std::size_t page_size = 16;  ///< tokens
+  std::size_t segment = 256;   ///< tokens that a sketch takes in at a time
   std::uint64_t seed = 0;      ///< of estimators that draw
   std::uint64_t sequence = 0;  ///< tells this sequence's draws from another's
 };
 
-/// How much of what a KV head held has been read. A method that needs every logit to choose reads every key. A sum over
-/// calls, so that sequences add up.
+/// How much of what a KV head held has been read (skim::Reads). A method that needs every logit to choose reads every
+/// key. A sum over calls, so that sequences add up.
 struct Density {
   std::size_t calls = 0;  // one for each token, layer and KV head
-  double key_sum = 0;     // of distinct keys read / positions held
+  double key_sum = 0;     // of keys read / positions held; a key read to choose and again to attend counts twice
   double value_sum = 0;
-  double index_sum = 0;   // of bytes of indexes / bytes of the keys and values held
+  double index_sum = 0;   // of bytes of indexes read / bytes of the keys and values held
 
   double keys() const { return key_sum / static_cast<double>(calls); }
   double values() const { return value_sum / static_cast<double>(calls); }
@@ -51,7 +52,7 @@ class SparseAttention : public Attention {
   /// Forgets all tokens but the first n.
   virtual void truncate(std::size_t n) = 0;
   virtual Density density() const = 0;
-  /// Keys, values, and every index that grows beside them. A sketch takes in whole segments of 256 tokens.
+  /// Keys, values, and every index that grows beside them. A sketch takes in whole segments.
   virtual std::vector<Memory> memory() const = 0;
 };
 

@@ -8,25 +8,11 @@
 
 #include <skim/skim.h>
 
-#include "counting_kv.h"
 #include "index_sets.h"
 #include "indexed_cache.h"
 #include "skim_attention.h"
 
 namespace engine {
-
-/// Adds up what is read.
-struct AddReads {
-  Density* density;
-
-  void operator()(const skim::Query&, const Reads& reads, const skim::Selection&) const {
-    const auto held = static_cast<double>(reads.held);
-    ++density->calls;
-    density->key_sum += static_cast<double>(reads.keys) / held;
-    density->value_sum += static_cast<double>(reads.values) / held;
-    density->index_sum += static_cast<double>(reads.index_bytes) / (held * static_cast<double>(reads.position_bytes));
-  }
-};
 
 template <class T, class... Indexes>
 class SkimAttention final : public SparseAttention {
@@ -35,12 +21,8 @@ class SkimAttention final : public SparseAttention {
       : shape_(shape),
         seed_(options.seed),
         sequence_(options.sequence),
-        estimator_(skim::stack(StartCount{&marks_}, skim::parse(options.estimator),
-                               StopCount<AddReads>{&marks_, {&density_}})),
-        cache_(shape, options.page_size, &marks_) {}
-
-  SkimAttention(const SkimAttention&) = delete;  // estimator_ points at density_ and marks_
-  SkimAttention& operator=(const SkimAttention&) = delete;
+        estimator_(skim::parse(options.estimator)),
+        cache_(shape, options) {}
 
   Vector attend(std::size_t layer, const Vector& q, const Vector& k, const Vector& v) override {
     cache_.append(layer, k, v);
@@ -56,7 +38,9 @@ class SkimAttention final : public SparseAttention {
     };
     const skim::LayerKv<KvHead> kv{kv_heads_, shape_.kv_heads};
     const skim::LayerState state{{out.data(), 1, shape_.heads, shape_.head_size}};
+    workspace_.reads = {};
     skim::attend(estimator_, query, kv, state, {.workspaces = {&workspace_, 1}});
+    add_reads(static_cast<double>(kv_heads_[0].size()));
     return out;
   }
 
@@ -68,12 +52,20 @@ class SkimAttention final : public SparseAttention {
   using Cache = IndexedCache<T, Indexes...>;
   using KvHead = decltype(std::declval<const Cache&>().head(0, 0));
 
+  /// What a call for one token has read of heads that hold n positions.
+  void add_reads(double n) {
+    density_.calls += shape_.kv_heads;
+    density_.key_sum += static_cast<double>(workspace_.reads.keys) / n;
+    density_.value_sum += static_cast<double>(workspace_.reads.values) / n;
+    const auto row_bytes = static_cast<double>(skim::row_values<T>(shape_.head_size) * sizeof(T));
+    density_.index_sum += static_cast<double>(workspace_.reads.index_bytes) / (2 * n * row_bytes);
+  }
+
   Shape shape_;
   std::uint64_t seed_;
   std::uint64_t sequence_;
   Density density_;
-  KeyMarks marks_;
-  skim::Stack<StartCount, skim::StageList, StopCount<AddReads>> estimator_;
+  skim::StageList estimator_;
   Cache cache_;
   std::vector<KvHead> kv_heads_;  // of the current layer
   skim::Workspace workspace_;
