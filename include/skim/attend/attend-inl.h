@@ -31,6 +31,7 @@ void select_resolved(const E& estimator, const BasicQuery<Real>& q, const Kv& kv
                      Workspace& ws, const Known<Real>& known = {}) {
   ws.logits = known.logits;
   ws.scored_by = known.scored_by;
+  ws.scored_later = 0;
   selection.clear();
   Select<E>::run(estimator, q, kv, selection, ws);
   commit(selection);

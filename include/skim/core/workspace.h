@@ -76,6 +76,8 @@ class Workspace {
 
   /// Which index the scores in kIndexScores are of, kKeys for none. Forgotten between queries too.
   Source scored_by = Source::kKeys;
+  /// The sources that later stages of a stack will ask for all scores of: a stage that could do without then keeps them.
+  Sources scored_later = 0;
 
   /// Positions, ascending, which hold all that the current query's estimator may select by largest logit, or
   /// nothing when that is not known. Set and forgotten by who asks an estimator to select.

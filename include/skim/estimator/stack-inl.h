@@ -19,11 +19,20 @@ struct Select<Stack<Stages...>> {
   template <class Real, class Kv>
   static void run(const Stack<Stages...>& e, const BasicQuery<Real>& q, const Kv& kv, Selection& selection,
                   Workspace& ws) {
+    const Sources outside = ws.scored_later;  // of a stack around this one
     std::apply(
         [&](const Stages&... stage) {
-          ((Select<Stages>::run(stage, q, kv, selection, ws), commit(selection)), ...);
+          const Sources of_stage[] = {scored_sources(stage)...};
+          std::size_t i = 0;
+          const auto later = [&] {
+            Sources all = outside;
+            for (std::size_t j = ++i; j < sizeof...(Stages); ++j) all |= of_stage[j];
+            return all;
+          };
+          ((ws.scored_later = later(), Select<Stages>::run(stage, q, kv, selection, ws), commit(selection)), ...);
         },
         e.stages);
+    ws.scored_later = outside;
   }
 };
 

@@ -9,7 +9,7 @@
 #include "skim/estimator/select-inl.h"
 #include "skim/estimator/topk.h"
 #include "skim/index/candidates-inl.h"
-#include "skim/index/scores-inl.h"
+#include "skim/index/ranked-inl.h"
 #include "skim/kernel/pool-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -24,28 +24,25 @@ struct Select<TopK> {
     const auto left = static_cast<std::size_t>(count_gaps(selection, q.visible));
     if (k == 0 || left == 0) return;
     if (k >= left) return add_gaps(selection, q.visible);
-    const std::span<const Position> shortlist = shortlist_of(e, k, q, kv, selection, ws);
-    const bool shortlisted = !shortlist.empty();  // somebody knows where to look
-    const Source by = e.exact ? Source::kKeys : e.by;
-    const Pooled<Real> x = shortlisted ? pool_max_of(shortlist, q, kv, selection, ws)
-                                       : pool_max(scores(by, q, kv, ws), selection, q.visible, ws);
+    const Budget& candidates = e.candidates;
+    if (e.by != Source::kKeys && !e.exact && candidates == Budget(0)) {
+      for (const Position at : ranked_first(e.by, k, q, kv, selection, ws)) selection.add(at);
+      return;
+    }
+    // Where to look, if somebody knows.
+    const std::span<const Position> shortlist =
+        e.by == Source::kKeys ? ws.candidates
+        : e.exact             ? possible_largest(e.by, k, q, kv, selection, ws)
+                  : ranked_first(e.by, std::max(k, candidates.count(q.visible.size())), q, kv, selection, ws);
+    const bool shortlisted = !shortlist.empty();
+    const Pooled<Real> x = shortlisted ? pool_max_of(shortlist, q, plain(kv), selection, ws)
+                                       : pool_max(logits(q, kv, ws), q.heads(), selection, q.visible, ws);
     const Largest<Real> top = largest(x.scores, x.count, std::min(k, x.count), ws);
     if (shortlisted) {
       for (std::size_t j = 0; j < top.count; ++j) selection.add(x.positions[top.ranks[j]]);
     } else {
       add_ranks(selection, q.visible, top.ranks, top.count, [](std::size_t) { return 0.0; });
     }
-  }
-
- private:
-  /// Positions, ascending, whose keys decide; empty when all of them do, or none.
-  template <class Real, class Kv>
-  static std::span<const Position> shortlist_of(const TopK& e, std::size_t k, const BasicQuery<Real>& q, const Kv& kv,
-                                                Selection& selection, Workspace& ws) {
-    if (e.by == Source::kKeys) return ws.candidates;
-    if (e.exact) return possible_largest(e.by, k, q, kv, selection, ws);
-    if (e.candidates == Budget(0)) return {};
-    return ranked_first(e.by, std::max(k, e.candidates.count(q.visible.size())), q, kv, selection, ws);
   }
 };
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The positions whose keys are worth reading, as an index sees it: those that it ranks first, or all that may be among
-// the k largest.
+// The positions whose keys are worth reading because they may be among the k largest: all that bounds cannot exclude.
 #if defined(SKIM_INDEX_CANDIDATES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef SKIM_INDEX_CANDIDATES_INL_H_
 #undef SKIM_INDEX_CANDIDATES_INL_H_
@@ -11,29 +10,13 @@
 #include <span>
 
 #include "skim/index/branch_and_bound-inl.h"
+#include "skim/index/ranked-inl.h"
 #include "skim/index/scores-inl.h"
 #include "skim/kernel/pool-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
-
-/// Ascending ranks among the unselected positions become positions, in the workspace.
-inline std::span<const Position> positions_of(const std::size_t* ranks, std::size_t count, Selection& selection,
-                                              Span visible, Workspace& ws) {
-  Position* positions = ws.get<Position>(Workspace::kCandidates, count);
-  for_each_rank(selection, visible, ranks, count, [&](std::size_t j, Position at) { positions[j] = at; });
-  return {positions, count};
-}
-
-/// The `count` unselected positions that the index ranks first, ascending.
-template <class Real, class Kv>
-std::span<const Position> ranked_first(Source by, std::size_t count, const BasicQuery<Real>& q, const Kv& kv,
-                                       Selection& selection, Workspace& ws) {
-  const Pooled<Real> x = pool_max(scores(by, q, kv, ws), selection, q.visible, ws);
-  const Largest<Real> top = largest(x.scores, x.count, std::min(count, x.count), ws);
-  return positions_of(top.ranks, top.count, selection, q.visible, ws);
-}
 
 /// Lower and upper bounds of the pooled logits of the positions of a run.
 struct Bounds {

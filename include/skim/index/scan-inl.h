@@ -118,9 +118,12 @@ SketchQueries sketch_queries(const BasicQuery<float>& q, const Sketch<kBits>& sk
   const BF16* all = SketchAccess::centres(sketch).data();
   for (std::size_t first = 0; first < segments; first += kBlock) {
     const std::size_t count = std::min(kBlock, segments - first);
-    const BF16* block[kBlock];
-    for (std::size_t t = 0; t < kBlock; ++t) block[t] = all + (first + std::min(t, count - 1)) * d;
-    dots(lanes, block, count, static_cast<const BF16* const*>(nullptr), s);
+    const BF16 *block[kBlock], *next[kBlock];
+    for (std::size_t t = 0; t < kBlock; ++t) {
+      block[t] = all + (first + std::min(t, count - 1)) * d;
+      next[t] = all + std::min(first + 4 * kBlock + t, segments - 1) * d;
+    }
+    dots(lanes, block, count, static_cast<const BF16* const*>(next), s);
     for (std::size_t t = 0; t < count; ++t) {
       for (std::size_t h = 0; h < heads; ++h) centres[(first + t) * heads + h] = s[h * kBlock + t];
     }
@@ -305,6 +308,15 @@ HWY_INLINE void block_sums(const std::uint8_t* codes, std::size_t size, const Sk
   for (; h + 4 <= count; h += 4) of(std::integral_constant<int, 4>(), h);
   for (; h + 2 <= count; h += 2) of(std::integral_constant<int, 2>(), h);
   for (; h < count; ++h) of(std::integral_constant<int, 1>(), h);
+}
+
+/// Asks for the codes of the positions of `within`.
+template <int kBits>
+void prefetch_codes(const Sketch<kBits>& sketch, Span within) {
+  const std::size_t of_key = Sketch<kBits>::code_dim(sketch.key_dim()) * kBits / 8;
+  const std::uint8_t* codes = SketchAccess::codes(sketch).data() + static_cast<std::size_t>(within.first) * of_key;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(within.size()) * of_key; i += 64) __builtin_prefetch(codes + i);
+  __builtin_prefetch(SketchAccess::scales(sketch).data() + within.first);
 }
 
 /// What a scan of the sketched positions of `within` reads, but for partial blocks at its ends.
