@@ -44,15 +44,14 @@ struct FirstPages {
   Position positions = 0;  // in them
 
   FirstPages(const PageSet& pages, const Position* left, const float* scores, Position budget, Workspace& ws) {
-    auto among = static_cast<std::size_t>((budget + pages.page_size - 1) / pages.page_size);
-    for (Position sum = 0; sum < budget; among *= 2) {  // twice if earlier stages have taken parts of them
-      among = std::min(among, pages.count);
+    auto among = std::min(pages.count, static_cast<std::size_t>((budget + pages.page_size - 1) / pages.page_size));
+    for (;;) {
       ranks = largest(scores, pages.count, among, ws).ranks;
-      sum = 0;
+      Position sum = 0;
       for (std::size_t j = 0; j < among; ++j) sum += left[ranks[j]];
-      if (among == pages.count) break;
+      if (sum >= budget || among == pages.count) break;
+      among = std::min(2 * among, pages.count);  // earlier stages have taken parts of them
     }
-    among = std::min(among, pages.count);
     std::sort(ranks, ranks + among, ByScore{scores});
     while (count < among && positions < budget) positions += left[ranks[count++]];
   }

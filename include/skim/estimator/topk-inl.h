@@ -29,11 +29,13 @@ struct Select<TopK> {
       for (const Position at : ranked_first(e.by, k, q, kv, selection, ws)) selection.add(at);
       return;
     }
-    // Where to look, if somebody knows.
-    const std::span<const Position> shortlist =
-        e.by == Source::kKeys ? ws.candidates
-        : e.exact             ? possible_largest(e.by, k, q, kv, selection, ws)
-                  : ranked_first(e.by, std::max(k, candidates.count(q.visible.size())), q, kv, selection, ws);
+    // Where to look, if somebody knows; else all logits decide, and if an earlier stage has them, they do anyway.
+    std::span<const Position> shortlist = ws.candidates;
+    if (e.exact && e.by != Source::kKeys && !ws.logits) {
+      shortlist = possible_largest(e.by, k, q, kv, selection, ws);
+    } else if (!e.exact && e.by != Source::kKeys) {
+      shortlist = ranked_first(e.by, std::max(k, candidates.count(q.visible.size())), q, kv, selection, ws);
+    }
     const bool shortlisted = !shortlist.empty();
     const Pooled<Real> x = shortlisted ? pool_max_of(shortlist, q, plain(kv), selection, ws)
                                        : pool_max(logits(q, kv, ws), q.heads(), selection, q.visible, ws);
