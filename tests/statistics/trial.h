@@ -103,12 +103,16 @@ class Trial {
     q.grouping = grouping;
     attend(estimator, q, kv(), state_.view(), ws_);
     estimates.resize(heads());
-    for (std::size_t h = 0; h < heads(); ++h) {
-      estimates[h].denominator = std::exp(static_cast<double>(state_.lse(h)) - lse_[h]);
-      for (std::size_t c = 0; c < kColumns; ++c) {
-        estimates[h].numerator[c] = static_cast<double>(state_.out(h)[c]) * estimates[h].denominator;
-      }
+    for (std::size_t h = 0; h < heads(); ++h) estimates[h] = estimate_of(state_, h);
+  }
+
+  Estimate estimate_of(const State& state, std::size_t h) const {
+    Estimate estimate;
+    estimate.denominator = std::exp(static_cast<double>(state.lse(h)) - lse_[h]);
+    for (std::size_t c = 0; c < kColumns; ++c) {
+      estimate.numerator[c] = static_cast<double>(state.out(h)[c]) * estimate.denominator;
     }
+    return estimate;
   }
 
   Workspace& workspace() { return ws_; }
@@ -148,8 +152,8 @@ enum class Base { kE, kTwo };
 
 /// Numerators and denominator, each on its own: their means over `runs` seeds are the truth. (Their ratio is biased.)
 /// Rounding in float: 4e-6 of the denominator.
-template <class E>
-Judge unbiased(const std::string& name, const E& estimator, Trial& trial, std::uint64_t runs,
+template <class E, class AnyTrial>
+Judge unbiased(const std::string& name, const E& estimator, AnyTrial& trial, std::uint64_t runs,
                std::uint64_t test, Base base = Base::kE) {
   constexpr double kRounding = 4e-6;
   std::vector<std::array<Mean, kColumns + 1>> means(trial.heads());

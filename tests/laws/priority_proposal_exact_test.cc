@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// Law 6 for PriorityTail where an index proposes, however bad it is: with the other uniform numbers fixed, breakpoint
+// times weight is 1 for every position, also those that the index gives nothing.
+#include <algorithm>
+#include <random>
+
+#include <gtest/gtest.h>
+
+#include "laws/bad_proposals.h"
+#include "laws/unbiased.h"
+
+namespace skim::test {
+namespace {
+
+namespace kernel = HWY_NAMESPACE;
+
+/// The library's sampler, and two mistakes: a weight from other logits than it chose by, and a floor in the weight that
+/// was not in the choice.
+struct Priority {
+  std::vector<double> log_proposal;
+  std::size_t budget;
+  std::vector<double> weigh_by{};  // none: what was sampled from
+
+  std::vector<Chosen> operator()(std::vector<double> u) const {
+    Workspace ws;
+    const auto sample = kernel::priority_sample(log_proposal.data(), u.data(), u.size(), budget, ws);
+    std::vector<Chosen> chosen;
+    for (std::size_t j = 0; j < sample.count; ++j) {
+      const std::size_t rank = sample.ranks[j];
+      chosen.push_back({rank, std::exp(sample.log_weight(weigh_by.empty() ? log_proposal[rank] : weigh_by[rank]))});
+    }
+    return chosen;
+  }
+};
+
+testing::AssertionResult is_unbiased(const Priority& sample) {
+  std::mt19937_64 generator(sample.budget);
+  std::uniform_real_distribution<double> uniform(0x1p-20, 1);
+  std::vector<double> u(sample.log_proposal.size());
+  for (int draw = 0; draw < 4; ++draw) {
+    for (double& x : u) x = uniform(generator);
+    if (draw == 3) std::fill(u.begin(), u.end(), 0.5);
+    for (std::size_t i = 0; i < u.size(); ++i) {
+      const auto unbiased = is_unbiased_at(u, i, 1e-12, sample);
+      if (!unbiased) return unbiased;
+    }
+  }
+  return testing::AssertionSuccess();
+}
+
+TEST(PriorityProposalExact, HoweverBadTheScores) {
+  for (const auto& [name, scores] : bad_scores()) {
+    for (const std::size_t group : {1u, 3u}) {
+      const auto log_proposal = BadlyScored(scores, group).log_proposal();
+      for (std::size_t budget = 1; budget < scores.size(); ++budget) {
+        EXPECT_TRUE(is_unbiased({log_proposal, budget})) << name << ", group of " << group << ", budget " << budget;
+      }
+    }
+  }
+}
+
+TEST(PriorityProposalExact, ManyScores) {
+  std::mt19937_64 generator(1);
+  std::normal_distribution<float> normal(0, 4);
+  for (int problem = 0; problem < 10; ++problem) {
+    std::vector<float> scores(24);
+    for (float& x : scores) x = generator() % 4 == 0 ? (generator() % 2 == 0 ? NAN : -INFINITY) : normal(generator);
+    const auto log_proposal = BadlyScored(scores, 2).log_proposal();
+    for (const std::size_t budget : {1u, 7u, 23u}) EXPECT_TRUE(is_unbiased({log_proposal, budget})) << budget;
+  }
+}
+
+// ---- what must be found out ---------------------------------------------------------------------------------------
+
+TEST(PriorityProposalExact, AWeightFromTheExactLogitIsFoundOut) {
+  const BadlyScored bad({0.3f, -1.7f, 1.1f, -0.4f, 2.3f, 0.9f}, 1);
+  const auto log_proposal = bad.log_proposal();
+  Workspace ws;
+  const auto exact = logits(bad.p.query().resolved(6), bad.p.kv(), ws);
+  std::vector<double> weigh_by;
+  for (std::size_t i = 0; i < 6; ++i) weigh_by.push_back(exact.data[i] - exact.data[0] + log_proposal[0]);
+  for (const std::size_t budget : {1u, 3u, 5u}) EXPECT_FALSE(is_unbiased({log_proposal, budget, weigh_by})) << budget;
+}
+
+TEST(PriorityProposalExact, AMissingFloorIsFoundOut) {
+  const std::vector<double> log_proposal = {-kInf, 0, -kInf, 0, 1.5, 0};
+  EXPECT_FALSE(is_unbiased({log_proposal, 2}));
+}
+
+// Chosen without a floor, weighed with one: what is far below the rest is chosen too rarely for its weight.
+TEST(PriorityProposalExact, AFloorInTheWeightOnlyIsFoundOut) {
+  const std::vector<double> log_proposal = {0, -20, 1, 0.5, 2};
+  std::vector<double> floored = log_proposal;
+  floored[1] = -14;
+  EXPECT_FALSE(is_unbiased({log_proposal, 2, floored}));
+}
+
+}  // namespace
+}  // namespace skim::test
