@@ -51,6 +51,18 @@ TEST(Text, EveryStageAndBudgetSurvivesTheRoundTrip) {
            "sinks(9223372036854775807)",
            "topk(fraction(1e-09))",
            "topk(fraction(0.3333333333333333))",
+           "topk(128,by=sketch1)",
+           "topk(128,by=sketch4,candidates=640)",
+           "topk(fraction(0.01),by=sketch8,candidates=fraction(0.05,64))",
+           "topk(128,by=external,candidates=power(2,0.5))",
+           "topk(128,by=sketch8,exact)",
+           "topk(128,by=boxes,exact)",
+           "topk(128,exact)",
+           "priority(128,by=sketch4)",
+           "multinomial(64,by=external)",
+           "systematic(fraction(0.02),by=sketch1)",
+           "poisson(power(3,0.25,32),by=sketch8)",
+           "sinks(4)+window(64)+topk(128,by=sketch4)+priority(128,by=sketch4)",
        }) {
     EXPECT_EQ(to_text(parse(text)), text);
   }
@@ -72,6 +84,31 @@ TEST(Text, StagesAreThoseOfTheCode) {
   EXPECT_TRUE(std::holds_alternative<skim::MultinomialTail>(parse("multinomial(1)").stages[0]));
   EXPECT_TRUE(std::holds_alternative<skim::SystematicTail>(parse("systematic(1)").stages[0]));
   EXPECT_TRUE(std::holds_alternative<skim::PoissonTail>(parse("poisson(1)").stages[0]));
+}
+
+TEST(Text, SourcesAreThoseOfTheCode) {
+  const auto topk = [](const char* text) { return std::get<skim::TopK>(parse(text).stages[0]); };
+  EXPECT_EQ(topk("topk(5)").by, skim::Source::kKeys);
+  EXPECT_EQ(topk("topk(5,by=keys)").by, skim::Source::kKeys);
+  EXPECT_EQ(topk("topk(5,by=sketch1)").by, skim::Source::kSketch1);
+  EXPECT_EQ(topk("topk(5,by=sketch4)").by, skim::Source::kSketch4);
+  EXPECT_EQ(topk("topk(5,by=sketch8)").by, skim::Source::kSketch8);
+  EXPECT_EQ(topk("topk(5,by=boxes)").by, skim::Source::kBoxes);
+  EXPECT_EQ(topk("topk(5,by=external)").by, skim::Source::kExternal);
+  EXPECT_EQ(topk("topk(5,by=sketch1,candidates=40)").candidates, skim::Budget(40));
+  EXPECT_EQ(topk("topk(5,by=sketch1)").candidates, skim::Budget(0));
+  EXPECT_FALSE(topk("topk(5,by=sketch8)").exact);
+  EXPECT_TRUE(topk("topk(5,by=sketch8,exact)").exact);
+  EXPECT_EQ(std::get<skim::PriorityTail>(parse("priority(5,by=sketch4)").stages[0]).by, skim::Source::kSketch4);
+  EXPECT_EQ(std::get<skim::PoissonTail>(parse("poisson(5)").stages[0]).by, skim::Source::kKeys);
+}
+
+TEST(Text, ArgumentsOfTopKInAnyOrder) {
+  EXPECT_EQ(to_text(parse("topk(5,exact,by=sketch8)")), "topk(5,by=sketch8,exact)");
+  EXPECT_EQ(to_text(parse("topk(5,candidates=40,by=sketch1)")), "topk(5,by=sketch1,candidates=40)");
+  EXPECT_EQ(to_text(parse("topk ( 5 , by = sketch1 , candidates = fraction( 0.5 ) )")),
+            "topk(5,by=sketch1,candidates=fraction(0.5))");
+  EXPECT_EQ(to_text(parse("priority( 5 ,by =external )")), "priority(5,by=external)");
 }
 
 // The minimum is 1 for a power and 0 for a fraction, when it is not written.
@@ -145,7 +182,26 @@ TEST(Text, ErrorsPointAtTheWrongCharacter) {
            {"sinks(4.5)", 8, "')'"},
            {"sinks(4", 8, "')'"},
            {"topk(0.1)", 7, "')'"},
-           {"topk(64,1)", 8, "')'"},
+           {"topk(64,1)", 9, "by, candidates or exact"},
+           {"topk(64,)", 9, "by, candidates or exact"},
+           {"topk(64,from=sketch1)", 9, "by, candidates or exact"},
+           {"topk(64,by)", 11, "'='"},
+           {"topk(64,by sketch1)", 12, "'='"},
+           {"topk(64,by=)", 12, "expected keys, sketch1, sketch4"},
+           {"topk(64,by=sketch)", 12, "expected keys, sketch1, sketch4"},
+           {"topk(64,by=sketch2)", 12, "expected keys, sketch1, sketch4"},
+           {"topk(64,by=sketch10)", 12, "expected keys, sketch1, sketch4"},
+           {"topk(64,by= Keys)", 13, "expected keys, sketch1, sketch4"},
+           {"topk(64,by=sketch1,candidates)", 30, "'='"},
+           {"topk(64,by=sketch1,candidates=)", 31, "whole number"},
+           {"topk(64,by=sketch1,candidates=-4)", 31, "not negative"},
+           {"topk(64,by=sketch8,exact=1)", 25, "')'"},
+           {"topk(64,by=sketch8 exact)", 20, "')'"},
+           {"topp(0.5,by=sketch1)", 9, "')'"},
+           {"uniform(5,by=sketch1)", 10, "')'"},
+           {"priority(5,exact)", 12, "expected by"},
+           {"priority(5,by=sketch4,candidates=4)", 22, "')'"},
+           {"systematic(5,by=sketch44)", 17, "expected keys, sketch1, sketch4"},
            {"topk()", 6, "whole number"},
            {"topk(-1)", 6, "not negative"},
            {"topk(power)", 11, "'('"},
@@ -192,6 +248,10 @@ TEST(Text, ParametersOutOfRangePointAtTheirStage) {
            {"topp(1.01)", 1, "1.01"},
            {"topp(nan)", 1, "nan"},
            {"sinks(1)+priority(fraction(2))", 10, "2"},
+           {"topk(5,by=sketch1,candidates=fraction(1.5))", 1, "1.5"},
+           {"topk(5,candidates=40)", 1, "candidates are named by an index"},
+           {"sinks(1)+topk(5,by=sketch1,exact)", 10, "by is sketch1"},
+           {"topk(5,by=sketch8,exact,candidates=9)", 1, "exact finds its own candidates"},
        }) {
     try {
       parse(wrong.text);
@@ -240,7 +300,7 @@ TEST(Text, ListsPutTogetherByHandAreHeldToTheSameLaw) {
 
 // No prefix of a good text is anything but accepted or refused: nothing reads beyond the end.
 TEST(Text, TruncatedAnywhere) {
-  const std::string whole = "sinks(4) + window(64)+topk(power(2,0.5,8))+priority(fraction(0.1,2))";
+  const std::string whole = "sinks(4) + window(64)+topk(power(2,0.5,8))+systematic(fraction(0.1,2))";
   for (std::size_t length = 0; length < whole.size(); ++length) {
     const std::vector<char> exact(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(length));
     try {

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/expect_error.h"
 #include "skim/skim.h"
 #include "support/problem.h"
 
@@ -193,6 +194,34 @@ TEST(TopK, AGroupPoolsByTheLargest) {
       EXPECT_EQ(positions, by_sorting(largest, 20)) << "group of " << group;
     }
   }
+}
+
+// ---- who knows the logits -----------------------------------------------------------------------------------------
+
+TEST(TopK, ParametersThatContradictEachOther) {
+  EXPECT_NO_THROW((TopK{5, Source::kSketch1, 40}.validate()));
+  EXPECT_NO_THROW((TopK{.budget = 5, .by = Source::kSketch8, .exact = true}.validate()));
+  EXPECT_NO_THROW((TopK{.budget = 5, .by = Source::kBoxes, .exact = true}.validate()));
+  EXPECT_NO_THROW((TopK{.budget = 5, .exact = true}.validate())) << "by keys top-k is exact";
+  expect_error([] { TopK{5, Source::kKeys, 40}.validate(); }, {"TopK", "candidates", "by is keys"});
+  for (const Source by : {Source::kSketch1, Source::kSketch4, Source::kExternal}) {
+    expect_error([&] { TopK{.budget = 5, .by = by, .exact = true}.validate(); },
+                 {"TopK", "exact needs bounds", std::string(name_of(by)).c_str()});
+  }
+  expect_error([] { TopK{5, Source::kSketch8, 40, true}.validate(); }, {"TopK", "exact finds its own candidates"});
+  expect_error([] { TopK{5, Source::kSketch8, fraction(2)}.validate(); }, {"TopK: candidates", "2"});
+}
+
+TEST(TopK, ExactByKeysIsTopK) {
+  const auto p = random_problem<float>({500, 16, 4, 1}, 9);
+  const State plain = attend(TopK{40}, p.query(), p.kv());
+  const State exact = attend(TopK{.budget = 40, .exact = true}, p.query(), p.kv());
+  EXPECT_TRUE(same_bits(plain.out(), exact.out(), 4));
+}
+
+TEST(TopK, CandidatesDoNotCountAsPicks) {
+  EXPECT_EQ((TopK{5, Source::kSketch1, 400}.max_picks(1000)), 5u);
+  EXPECT_EQ((TopK{fraction(0.01), Source::kSketch1, 400}.max_picks(1000)), 10u);
 }
 
 // What is dropped is a bias that is known: o - o_k = tau (mean dropped value - mean kept value).
