@@ -71,11 +71,41 @@ double verbs(const auto& estimator) {
   return static_cast<double>(state.lse());
 }
 
+/// One head with sketches of all three sizes beside it, in storage T.
+template <class T>
+double indexed(const auto& estimator) {
+  constexpr std::size_t kRow = skim::row_values<T>(kDim);
+  const auto numbers_of_rows = numbers<float>(kPositions * kDim, 1);
+  std::vector<T> k(kPositions * kRow);
+  for (std::size_t i = 0; i < kPositions; ++i) {
+    skim::from_floats(numbers_of_rows.data() + i * kDim, kDim, k.data() + i * kRow);
+  }
+  const auto q = numbers<float>(2 * kDim, 3);
+  const auto scores = numbers<float>(kPositions, 4);
+  const skim::ContiguousKv<T> kv{{k.data(), kPositions, kDim}, {k.data(), kPositions, kDim}};
+  skim::Sketch1 one;
+  skim::Sketch4 four;
+  skim::Sketch8 eight;
+  skim::append(one, kv);
+  skim::append(four, kv);
+  skim::append(eight, kv, 0);
+  skim::truncate(eight, kv, kPositions - 1);
+  skim::append(eight, kv);
+  const skim::ExternalScores external{{scores.data(), 1, kPositions}, kPositions - 1};
+  skim::Query query;
+  query.rows = {q.data(), 2, kDim};
+  skim::State state = skim::attend(estimator, query, skim::with_index(kv, one, four, eight, external));
+  return static_cast<double>(state.lse());
+}
+
 }  // namespace
 
 double ODR_NAME() {
   const auto stack = skim::stack(skim::Sinks{4}, skim::Window{16}, skim::TopK{32}, skim::PriorityTail{32});
   const auto text = skim::parse("sinks(4)+topk(power(2,0.5))+uniform(fraction(0.2))");
+  const auto by_index = skim::stack(skim::TopK{9, skim::Source::kSketch8, 60}, skim::TopK{9, skim::Source::kSketch4, 200});
+  const auto by_text = skim::parse("topk(9,by=sketch8,exact)+topk(9,by=sketch1,candidates=280)+systematic(20,by=external)");
   return layer<float, float>(skim::Dense{}) + layer<float, float>(stack) + layer<skim::F16, float>(stack) +
-         layer<skim::BF16, float>(text) + layer<double, double>(stack) + verbs(stack) + verbs(text);
+         layer<skim::BF16, float>(text) + layer<double, double>(stack) + verbs(stack) + verbs(text) +
+         indexed<skim::BF16>(by_index) + indexed<skim::I8>(by_text);
 }

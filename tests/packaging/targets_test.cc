@@ -57,6 +57,101 @@ std::vector<float> attend_all(std::string_view estimator, std::size_t n, std::si
   return all;
 }
 
+/// Sums of a scan, key by key and component by component, of a sketch of 512 keys: how many are not those of a plain loop.
+template <int kBits>
+std::size_t wrong_sums(std::size_t d, std::size_t heads) {
+  namespace kernel = skim::HWY_NAMESPACE;
+  constexpr std::size_t kKeys = kernel::kCodeBlock<kBits>;
+  std::uint32_t seed = 3;
+  const auto numbers = [&seed](std::size_t count) {
+    std::vector<float> all(count);
+    for (float& x : all) {
+      seed = seed * 1664525u + 1013904223u;
+      x = static_cast<float>(seed >> 8) / 8388608.0f - 1.0f;
+    }
+    return all;
+  };
+  const auto keys = numbers(512 * d), q = numbers(heads * d);
+  const skim::ContiguousKv<float> kv{{keys.data(), 512, d}, {keys.data(), 512, d}};
+  skim::Sketch<kBits> sketch;
+  kernel::append(sketch, kv);
+  skim::Query query;
+  query.rows = {q.data(), heads, d};
+  skim::Workspace ws;
+  const auto queries = kernel::sketch_queries(query.resolved(512), sketch, ws);
+  const std::size_t size = skim::Sketch<kBits>::code_dim(d);
+  std::vector<float> sums(heads * kKeys);
+  std::size_t wrong = 0;
+  for (std::size_t first = 0; first < 512; first += kKeys) {
+    const std::uint8_t* codes = skim::SketchAccess::codes(sketch).data() + first * size * kBits / 8;
+    kernel::block_sums<kBits>(codes, size, queries.heads, heads, sums.data());
+    for (std::size_t h = 0; h < heads; ++h) {
+      for (std::size_t t = 0; t < kKeys; ++t) {
+        std::int64_t sum = 0;
+        for (std::size_t c = 0; c < size; c += kBits == 1 ? 4 : 1) {
+          const auto place = kernel::code_place<kBits>(t, c);
+          const int code = codes[place.byte] >> place.shift;
+          if constexpr (kBits == 1) sum += queries.heads[h].table[c * 4 + static_cast<std::size_t>(code & 15)];
+          if constexpr (kBits == 4) sum += ((code & 15) - 8) * queries.heads[h].row[c];
+          if constexpr (kBits == 8) sum += static_cast<std::int8_t>(code) * queries.heads[h].row[c];
+        }
+        wrong += sums[h * kKeys + t] == static_cast<float>(sum) ? 0u : 1u;
+      }
+    }
+  }
+  return wrong;
+}
+
+std::size_t all_wrong_sums(std::size_t d, std::size_t heads) {
+  return wrong_sums<1>(d, heads) + wrong_sums<4>(d, heads) + wrong_sums<8>(d, heads);
+}
+
+/// Top-k by an index that must find what the keys say: by bounds, and among more candidates than its error can hide.
+/// Returns how many numbers of the results are not those by the keys.
+template <class T>
+std::size_t wrong_by_index(std::size_t n, std::size_t d) {
+  std::vector<float> numbers(d), q(2 * d);
+  std::vector<T> k(n * skim::row_values<T>(d));
+  std::uint32_t seed = 5;
+  const auto number = [&seed] {
+    seed = seed * 1664525u + 1013904223u;
+    return static_cast<float>(seed >> 8) / 8388608.0f - 1.0f;
+  };
+  for (float& x : q) x = 3 * number();
+  for (std::size_t i = 0; i < n; ++i) {
+    for (float& x : numbers) x = number();
+    skim::from_floats(numbers.data(), d, k.data() + i * skim::row_values<T>(d));
+  }
+  const skim::ContiguousKv<T> kv{{k.data(), n, d}, {k.data(), n, d}};
+  skim::Sketch1 one;
+  skim::Sketch4 four;
+  skim::Sketch8 eight;
+  skim::HWY_NAMESPACE::append(one, kv);
+  skim::HWY_NAMESPACE::append(four, kv);
+  skim::HWY_NAMESPACE::append(eight, kv);
+  const auto indexed = skim::with_index(kv, one, four, eight);
+  skim::Query query;
+  query.rows = {q.data(), 2, d};
+  skim::Workspace ws;
+  const auto result = [&](std::string_view text) {
+    std::vector<float> out(2 * d + 2);
+    skim::HWY_NAMESPACE::attend(skim::parse(text), query, indexed, skim::StateView{{out.data(), 2, d}, out.data() + 2 * d}, ws);
+    return out;
+  };
+  const std::vector<float> expected = result("sinks(1)+topk(10)");
+  std::size_t wrong = 0;
+  for (const char* text : {"sinks(1)+topk(10,by=sketch8,exact)", "sinks(1)+topk(10,by=sketch8,candidates=100)",
+                           "sinks(1)+topk(10,by=sketch4,candidates=300)", "sinks(1)+topk(10,by=sketch1,candidates=850)"}) {
+    const std::vector<float> got = result(text);
+    for (std::size_t i = 0; i < got.size(); ++i) wrong += got[i] == expected[i] ? 0u : 1u;
+  }
+  return wrong;
+}
+
+std::size_t all_wrong_by_index(std::size_t n, std::size_t d) {
+  return wrong_by_index<float>(n, d) + wrong_by_index<skim::BF16>(n, d) + wrong_by_index<skim::I8>(n, d);
+}
+
 std::int64_t this_target() { return HWY_TARGET; }
 
 }  // namespace
@@ -74,6 +169,8 @@ namespace {
 
 HWY_EXPORT(attend_all);
 HWY_EXPORT(this_target);
+HWY_EXPORT(all_wrong_sums);
+HWY_EXPORT(all_wrong_by_index);
 
 TEST(Targets, AllGiveTheSameAnswers) {
   const std::vector<std::int64_t> targets = hwy::SupportedAndGeneratedTargets();
@@ -111,6 +208,33 @@ TEST(Targets, AllGiveTheSameAnswers) {
       }
     }
   }
+}
+
+/// Calls visit() once for each target of this machine.
+template <class Visit>
+void on_each_target(const Visit& visit) {
+  for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    SCOPED_TRACE(hwy::TargetName(target));
+    hwy::SetSupportedTargetsForTest(target);
+    visit();
+    hwy::SetSupportedTargetsForTest(0);
+  }
+}
+
+TEST(Targets, SumsOfSketchesAreThoseOfAPlainLoop) {
+  on_each_target([] {
+    for (const std::size_t d : {1u, 7u, 8u, 46u, 64u, 80u, 128u, 512u}) {
+      for (std::size_t heads = 1; heads <= 8; ++heads) {
+        EXPECT_EQ(HWY_DYNAMIC_DISPATCH(all_wrong_sums)(d, heads), 0u) << "d " << d << ", " << heads << " heads";
+      }
+    }
+  });
+}
+
+TEST(Targets, IndexesFindWhatTheKeysSay) {
+  on_each_target([] {
+    for (const std::size_t d : {3u, 64u, 65u}) EXPECT_EQ(HWY_DYNAMIC_DISPATCH(all_wrong_by_index)(1000, d), 0u) << d;
+  });
 }
 
 }  // namespace
