@@ -350,6 +350,98 @@ mutant "draws count in 32 bits" core/random.h core/random_test.cc <<'EOF'
     return Philox::block(key_, {low(i / 4), 0, 0, 0})[i % 4];
 EOF
 
+# ---- indexes ---------------------------------------------------------------------------------------------------------
+
+mutant "centre not added back" index/scan-inl.h index/scan_test.cc <<'EOF'
+        const auto centre = hn::Set(tag, centres[h]);
+===
+        const auto centre = hn::Set(tag, 0 * centres[h]);
+EOF
+mutant "centre of the next segment" index/scan-inl.h index/scan_test.cc <<'EOF'
+    const float* centres = q.centres + key / kSegment * heads;
+===
+    const float* centres = q.centres + (key + kKeys) / kSegment * heads;
+EOF
+mutant "bits of a table in the wrong order" index/scan-inl.h index/scan_test.cc <<'EOF'
+        if ((code >> j & 1u) == (v > 0 ? 1u : 0u)) sum += 2 * std::abs(v);
+===
+        if ((code >> (3 - j) & 1u) == (v > 0 ? 1u : 0u)) sum += 2 * std::abs(v);
+EOF
+mutant "scale of the wrong key" index/scan-inl.h index/scan_test.cc <<'EOF'
+load_scales(scales + first + t), centre)
+===
+load_scales(scales + key + t), centre)
+EOF
+mutant "nibbles are 8 too large" index/scan-inl.h index/scan_test.cc <<'EOF'
+        for (std::size_t c = 0; c < d; ++c) out[h].excess += 8 * row[c];
+===
+        for (std::size_t c = 0; c + 1 < d; ++c) out[h].excess += 8 * row[c];
+EOF
+mutant "a segment is sketched before it is complete" index/sketch-inl.h index/sketch_test.cc <<'EOF'
+    if (kv.size() - first < static_cast<Position>(Sketch<kBits>::kSegment)) break;
+===
+    if (kv.size() - first < static_cast<Position>(Sketch<kBits>::kSegment) - 1) break;
+EOF
+mutant "truncate keeps the note of a key" index/sketch-inl.h index/sketch_test.cc <<'EOF'
+unsketched[unsketched.size() - 1] >= static_cast<Position>(keys)) {
+===
+unsketched[unsketched.size() - 1] > static_cast<Position>(keys)) {
+EOF
+mutant "tail not scored" index/scores-inl.h index/scores_test.cc <<'EOF'
+  if (tail.size() > 0) score_run(
+===
+  if (tail.size() > 1) score_run(
+EOF
+mutant "keys without a sketch not scored" index/scores-inl.h index/scores_test.cc <<'EOF'
+    if (!q.visible.contains(at)) continue;
+===
+    if (!q.visible.contains(at + 600)) continue;
+EOF
+mutant "scores of an index outlive their query" attend/attend-inl.h index/scores_test.cc <<'EOF'
+  ws.scored_by = Source::kKeys;
+===
+EOF
+mutant "a shortlist is scored over known logits" kernel/pool-inl.h index/scores_test.cc <<'EOF'
+Workspace::kShortlist
+===
+Workspace::kLogits
+EOF
+mutant "bound without the query's rounding" index/candidates-inl.h index/candidates_test.cc <<'EOF'
+2 * of.off * far + rounding
+===
+0 * of.off * far + rounding
+EOF
+mutant "bound with a fifth of the rest" index/candidates-inl.h index/candidates_test.cc <<'EOF'
+        const auto off = hn::MulAdd(load_scales(rests + rank + t), norm, fixed);
+===
+        const auto off = hn::MulAdd(hn::Mul(load_scales(rests + rank + t), hn::Set(tag, 0.2f)), norm, fixed);
+EOF
+mutant "a negative scale swaps the bounds" index/candidates-inl.h index/candidates_test.cc <<'EOF'
+hn::Sub(hn::Min(a, b), of_tanh)
+===
+hn::Sub(a, of_tanh)
+EOF
+mutant "what is not known bounded by soft-cap" index/candidates-inl.h index/candidates_test.cc <<'EOF'
+std::numeric_limits<float>::quiet_NaN());
+===
+kInfinity<float>);
+EOF
+mutant "floor of a proposal missing" estimator/proportional-inl.h laws/proposal_exact_test.cc <<'EOF'
+  const auto floor = hn::Set(tag, -kProposalRange<Real>);
+===
+  const auto floor = hn::Set(tag, -std::numeric_limits<Real>::infinity());
+EOF
+mutant "weight from the exact logit" estimator/priority-inl.h laws/proposal_exact_test.cc <<'EOF'
+sample.log_weight(tail.log_proposal[sample.ranks[j]]); });
+===
+sample.log_weight(logits(q, kv, ws).data[sample.ranks[j]]); });
+EOF
+mutant "external scores of another row" index/scores-inl.h index/external_test.cc <<'EOF'
+external.scores.row(static_cast<std::size_t>(row));
+===
+external.scores.row(external.scores.rows - 1 - static_cast<std::size_t>(row));
+EOF
+
 # ---- the machinery ---------------------------------------------------------------------------------------------------
 
 # build <include folder> <test> <program> <log>
