@@ -46,6 +46,15 @@ TEST_F(ReadsTest, ExactTopKFindsAllByFewerKeys) {
   EXPECT_LT(c.rows.keys, 1);
 }
 
+TEST(Reads, PagesOfQuestAreReadOnce) {
+  const Dataset<skim::BF16> data(DataSpec{{2, 1, 32768, 32}});
+  const Counted c =
+      count_reads(skim::parse("quest(fraction(0.05))"), data, IndexedDataset<skim::BF16>(data));
+  EXPECT_NEAR(c.rows.values, 0.05, 1e-4);
+  EXPECT_DOUBLE_EQ(c.rows.keys, c.rows.values);
+  EXPECT_GT(c.recall, 0.05);
+}
+
 TEST_F(ReadsTest, SamplersHaveNoRecall) {
   EXPECT_LT(of("priority(50,by=sketch4)").recall, 0);
   EXPECT_DOUBLE_EQ(of("priority(50,by=sketch4)").rows.values, 0.05);
