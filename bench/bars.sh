@@ -68,6 +68,7 @@ decode/priority_sketch1-1pct/bf16/heads:32x8/n:131072|vs_dense|-|-
 decode/priority_sketch1-2pct/bf16/heads:32x8/n:131072|vs_dense|-|-
 decode/priority_sketch1-5pct/bf16/heads:32x8/n:131072|vs_dense|-|-
 decode/systematic_sketch4-2pct/bf16/heads:32x32/n:131072|vs_dense|-|-
+decode/topk_sketch1_summaries-1pct/bf16/heads:32x32/n:131072|vs_dense|-|-
 decode/topk_exact_int8-1pct/bf16/heads:32x32/n:131072|vs_dense|2.2|2.2
 decode/topk_exact_int8-1pct/bf16/heads:32x32/n:131072|vs_topk|.87|.87
 decode/topk_exact_int8-5pct/bf16/heads:32x32/n:131072|vs_topk|.87|.87
@@ -80,10 +81,12 @@ index/append-1bit/bf16/heads:32x8/n:32768|dense_share|<.01|<.01
 index/append-4bit/bf16/heads:32x8/n:32768|dense_share|<.01|<.01
 index/append-8bit/bf16/heads:32x8/n:32768|dense_share|<.01|<.01
 index/append-boxes/bf16/heads:32x8/n:32768|dense_share|<.01|<.01
+index/append-means/bf16/heads:32x8/n:32768|dense_share|<.01|<.01
 index/append-1bit/bf16/heads:32x8/n:32768|dense_share_worst|-|-
 index/append-4bit/bf16/heads:32x8/n:32768|dense_share_worst|-|-
 index/append-8bit/bf16/heads:32x8/n:32768|dense_share_worst|-|-
 index/append-boxes/bf16/heads:32x8/n:32768|dense_share_worst|-|-
+index/append-means/bf16/heads:32x8/n:32768|dense_share_worst|-|-
 '
 columns=
 if [ "$table" = index ]; then

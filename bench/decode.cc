@@ -36,6 +36,7 @@ const std::vector<Method> kPerHead = {
 };
 // The same budget, on workloads of all kinds.
 const std::vector<Method> kRivals = {
+    {"sinks_window", "sinks(4)+window(1020)"},
     {"topk-5pct", "topk(fraction(0.05))"},
     {"sinks_window_topk", "sinks(4)+window(64)+topk(fraction(0.05))"},
     {"uniform-5pct", "uniform(fraction(0.05))"},
@@ -85,12 +86,10 @@ const std::vector<Sweep> kSweeps = {
      .huge_pages = false},
     {.methods = kDense, .types = kAllTypes, .heads = {kGqa}, .lengths = {1024}, .warm = true},
     {.methods = kRivals,
-     .types = {Type::kF32},
+     .types = kMainTypes,
      .heads = {kGqa},
      .lengths = {32768},
-     .workloads = {"spread0.5", "spread3", "corr0", "corr1", "spread0.5_corr1", "spread3_corr1",
-                   "clustered05_runs", "clustered05", "clustered30_runs", "clustered30", "sink",
-                   "needles", "heavy", "outliers", "mixed"},
+     .workloads = kWorkloads,
      .threads = {1}},
 };
 
@@ -220,6 +219,7 @@ void run_decode(benchmark::State& state, const Case& c) {
   report_errors(state, data.errors(call.out()));
   state.counters["keys_read"] = read.keys;
   state.counters["values_read"] = read.values;
+  state.counters["bytes_fraction"] = (read.keys + read.values) / 2;
   state.counters["huge_pages"] = data.huge_share();
 }
 

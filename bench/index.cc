@@ -37,41 +37,62 @@ const std::vector<Method> kBoxed = {
     {"topk_exact_boxes-1pct", "topk(fraction(0.01),by=boxes,exact)"},
     {"quest-5pct", "quest(fraction(0.05))"},
 };
+// What is not read counts by the means of its pages.
+const std::vector<Method> kSummed = {
+    {"topk_sketch1_summaries-1pct", "topk(fraction(0.01),by=sketch1)+summaries"},
+    {"topk_sketch1_summaries-5pct", "topk(fraction(0.05),by=sketch1)+summaries"},
+};
+// The same budget, on workloads of all kinds; those that go by no index are in decode.cc.
+const std::vector<Method> kRivals = {
+    {"topk_sketch1-5pct", "topk(fraction(0.05),by=sketch1)"},
+    {"topk_sketch4-5pct", "topk(fraction(0.05),by=sketch4)"},
+    {"topk_exact_int8-5pct", "topk(fraction(0.05),by=sketch8,exact)"},
+    {"topk_exact_boxes-5pct", "topk(fraction(0.05),by=boxes,exact)"},
+    {"topk_sketch1_summaries-5pct", "topk(fraction(0.05),by=sketch1)+summaries"},
+    {"priority_sketch1-5pct", "priority(fraction(0.05),by=sketch1)"},
+    {"priority_sketch4-5pct", "priority(fraction(0.05),by=sketch4)"},
+    {"quest-5pct", "quest(fraction(0.05))"},
+};
 // For the index suite a recipe is a source.
 const std::vector<Method> kScans = {
     {"scan-1bit", "sketch1"}, {"scan-4bit", "sketch4"}, {"scan-8bit", "sketch8"}};
 const std::vector<Method> kAppends = {{"append-1bit", "sketch1"},
                                       {"append-4bit", "sketch4"},
                                       {"append-8bit", "sketch8"},
-                                      {"append-boxes", "boxes"}};
+                                      {"append-boxes", "boxes"},
+                                      {"append-means", "means"}};
 
 constexpr Heads kMha{32, 32}, kGqa{32, 8};
 const std::vector<Type> kTypes = {Type::kBF16};
 
+std::vector<Method> joined(std::initializer_list<std::vector<Method>> lists) {
+  std::vector<Method> all;
+  for (const std::vector<Method>& list : lists) all.insert(all.end(), list.begin(), list.end());
+  return all;
+}
+const std::vector<Method> kAll = joined({kSketched, kExactBySketch, kBoxed, kSummed});
+
 const std::vector<Sweep> kDecode = {
-    {.methods = kSketched, .types = kTypes, .heads = {kMha}, .lengths = {131072}},
-    {.methods = kExactBySketch, .types = kTypes, .heads = {kMha}, .lengths = {131072}},
-    {.methods = kBoxed, .types = kTypes, .heads = {kMha}, .lengths = {131072}},
-    {.methods = kSketched, .types = kTypes, .heads = {kGqa}, .lengths = {32768, 131072}},
-    {.methods = kExactBySketch, .types = kTypes, .heads = {kGqa}, .lengths = {32768, 131072}},
-    {.methods = kBoxed, .types = kTypes, .heads = {kGqa}, .lengths = {32768, 131072}},
-    // Real keys cluster, and have channels that stand out.
-    {.methods = kSketched,
+    {.methods = kAll, .types = kTypes, .heads = {kMha}, .lengths = {131072}},
+    {.methods = kAll, .types = kTypes, .heads = {kGqa}, .lengths = {32768, 131072}},
+    // Real keys cluster, neighbours are alike, and some channels stand out.
+    {.methods = kAll,
      .types = kTypes,
      .heads = {kGqa},
      .lengths = {131072},
-     .workloads = {"clustered05", "outliers"},
+     .workloads = {"clustered05", "clustered05_runs", "clustered30_runs", "outliers"},
      .threads = {1}},
-    {.methods = kExactBySketch,
+    {.methods = joined({kExactBySketch, kBoxed}),
      .types = kTypes,
      .heads = {kMha},
      .lengths = {131072},
      .workloads = {"clustered05_runs"}},
-    {.methods = kBoxed,
+    {.methods = kRivals,
      .types = kTypes,
-     .heads = {kMha},
-     .lengths = {131072},
-     .workloads = {"clustered05_runs"}},
+     .heads = {kGqa},
+     .lengths = {32768},
+     .workloads = kWorkloads,
+     .threads = {1}},
 };
 const std::vector<Sweep> kIndex = {
     {.methods = kScans, .types = kTypes, .heads = {kMha, kGqa}, .lengths = {131072}},
@@ -193,11 +214,6 @@ void run_decode(benchmark::State& state, const Case& c) {
   state.counters["huge_pages"] = data.huge_share();
 }
 
-bool is_about_boxes(const Case& c) {
-  return c.method.recipe.find("boxes") != std::string::npos ||
-         c.method.recipe.find("quest") != std::string::npos;
-}
-
 void run(benchmark::State& state, const Case& c) {
   if (c.suite == "decode") return run_decode(state, c);
   if (c.method.what.starts_with("scan")) return run_scan(state, c);
@@ -209,10 +225,7 @@ void run(benchmark::State& state, const Case& c) {
 void register_index() {
   std::vector<Case> cases = expand("index", kIndex);
   for (const Case& c : expand("decode", kDecode)) cases.push_back(c);
-  for (const Case& c : side_by_side(std::move(cases))) {
-    if (!has_index(skim::Source::kBoxes) && is_about_boxes(c)) continue;
-    register_case(c, run);
-  }
+  for (const Case& c : side_by_side(std::move(cases))) register_case(c, run);
 }
 
 }  // namespace skim_bench

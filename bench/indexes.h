@@ -18,8 +18,9 @@
 
 namespace skim_bench {
 
-/// What grows beside each KV head. Another index is another type here: then its rows appear.
-using Indexes = std::tuple<skim::Sketch1, skim::Sketch4, skim::Sketch8>;
+/// What grows beside each KV head. Another index is another type here.
+using Indexes =
+    std::tuple<skim::Sketch1, skim::Sketch4, skim::Sketch8, skim::PageBoxes, skim::PageMeans>;
 
 /// All of them travel with every row, so that all rows share one type of KV: to compile attention once more
 /// takes longer than to build them.
@@ -29,11 +30,6 @@ auto with_all(const Kv& kv, const Indexes& indexes) {
 }
 template <class Kv>
 using WithAll = decltype(with_all(std::declval<Kv>(), std::declval<const Indexes&>()));
-
-constexpr bool has_index(skim::Source source) {
-  return (skim::CarriedSources<WithAll<skim::ContiguousKv<float>>>::value &
-          skim::sources_bit(source)) != 0;
-}
 
 /// Calls visit(I{}) with the type of the index that serves `source`.
 template <class Visit>
@@ -50,7 +46,7 @@ class IndexedDataset : public AnyDataset {
   using Kv = WithAll<skim::ContiguousKv<T>>;
 
   explicit IndexedDataset(const Dataset<T>& data) : data_(data), indexes_(data.heads().size()) {
-    // Codes of 13 bits a component, and as much again while they grow.
+    // About 2 bytes a component, and as much again while they grow.
     const std::size_t bytes = data.heads().size() * data.shape().n * data.shape().d * 4;
     if (bytes > available_memory()) {
       throw std::runtime_error("indexes need " + std::to_string(bytes >> 20) + " MiB, but only " +

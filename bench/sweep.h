@@ -41,6 +41,23 @@ struct Heads {
   std::size_t q, kv;
 };
 
+/// Data of all kinds, beside "iid".
+inline const std::vector<std::string> kWorkloads = {"spread0.5",
+                                                    "spread3",
+                                                    "corr0",
+                                                    "corr1",
+                                                    "spread0.5_corr1",
+                                                    "spread3_corr1",
+                                                    "clustered05_runs",
+                                                    "clustered05",
+                                                    "clustered30_runs",
+                                                    "clustered30",
+                                                    "sink",
+                                                    "needles",
+                                                    "heavy",
+                                                    "outliers",
+                                                    "mixed"};
+
 /// One benchmark.
 struct Case {
   std::string suite;

@@ -37,17 +37,18 @@ done
 
 # By indexes: WHAT, heads, n and the rest.
 wanted=
-for row in scan-{1,4,8}bit/bf16/heads:{32x32,32x8}/n:131072 append-{1,4,8}bit/bf16/heads:32x8/n:32768; do
+for row in scan-{1,4,8}bit/bf16/heads:{32x32,32x8}/n:131072 \
+  append-{1bit,4bit,8bit,boxes,means}/bf16/heads:32x8/n:32768; do
   wanted+=" index/$row"
 done
 sketched=$(echo topk_sketch1-{1,2,5}pct topk_sketch{1,4,8}_rescore-5pct_1pct priority_sketch{4,1}-{1,2,5}pct)
 sketched+=" systematic_sketch4-2pct"
-for what in $sketched topk_exact_int8-1pct topk_exact_int8-5pct; do
+exact=$(echo topk_exact_int8-{1,5}pct topk_exact_boxes-1pct quest-5pct)
+for what in $sketched $exact; do
   for heads in 32x32 32x8; do wanted+=" decode/$what/bf16/heads:$heads/n:131072"; done
-done
-for what in $sketched; do
   for workload in clustered05 outliers; do wanted+=" decode/$what/bf16/heads:32x8/n:131072/w:$workload"; done
 done
+for what in $exact; do wanted+=" decode/$what/bf16/heads:32x32/n:131072/w:clustered05_runs"; done
 for name in $wanted; do
   grep -qE "^$name/threads:1(/real_time|/manual_time)?$" <<< "$list" || fail "missing: $name/threads:1"
 done
