@@ -3,10 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
+#include <type_traits>
 
 #include <skim/skim.h>
 
 #include "bench/rounds.h"
+#include "indexed_head.h"
 #include "reference.h"
 
 namespace compare {
@@ -23,9 +26,8 @@ struct Listener {
 
   template <class Kv>
   void select(const skim::Query& query, const Kv&, skim::Selection& selection,
-              skim::Workspace& ws) const {
-    const bool has_all_logits = ws.logits != nullptr;  // so some stage has scored every key
-    (*hear)(query, selection, has_all_logits);
+              skim::Workspace&) const {
+    (*hear)(query, selection);
   }
 };
 
@@ -39,30 +41,33 @@ double median(std::vector<double> x) {
 struct Sums {
   std::vector<double> squares;       // [query heads]
   std::vector<std::size_t> answers;  // [query heads]
-  double variation = 0, keys = 0, values = 0;
+  double variation = 0, keys = 0, values = 0, bytes = 0;
   std::size_t sets = 0, rows = 0;
   bool is_possible = true;
 };
 
-/// Attends with one estimator to one query position and adds up what comes out.
-void add_answer(const Problem& problem, const KvHead& kv, const Ask& ask,
+/// Attends with one estimator to one query position and adds up what comes out. `rows`: the keys and values of `kv`
+/// as attention is given them.
+template <class Rows>
+void add_answer(const Problem& problem, const KvHead& kv, const Rows& rows, const Ask& ask,
                 const std::vector<Reference>& exact, const skim::StageList& estimator,
                 std::uint64_t seed, const Settings& settings, Sums& sums, skim::Workspace& ws) {
   const skim::Query query = kv.query(ask, seed, settings.grouping);
+  const auto n = static_cast<double>(ask.position + 1);
   std::size_t row = 0;  // the next whose set is heard
-  const auto hear = [&](const skim::Query& q, const skim::Selection& selection, bool has_all_logits) {
-    auto selected = static_cast<double>(selection.picks().size());
-    for (const skim::Span span : selection.spans()) selected += static_cast<double>(span.size());
-    const auto n = static_cast<double>(q.visible.size());
+  const auto hear = [&](const skim::Query& q, const skim::Selection& selection) {
     ++sums.sets;
-    sums.keys += has_all_logits ? 1 : selected / n;
-    sums.values += selected / n;
     for (std::size_t h = 0; h < q.heads(); ++h) sums.variation += exact[row++].variation(selection);
     sums.rows += q.heads();
   };
   skim::State state(query.heads(), kv.d);
-  skim::attend(skim::stack(estimator, Listener<decltype(hear)>{&hear}), query, kv.kv(), state.view(),
-               ws);
+  ws.reads = {};
+  skim::attend(skim::stack(estimator, Listener<decltype(hear)>{&hear}), query, rows, state.view(), ws);
+  const auto keys = static_cast<double>(ws.reads.keys), values = static_cast<double>(ws.reads.values);
+  const auto row_bytes = static_cast<double>(kv.d * sizeof(typename Rows::Key));
+  sums.keys += keys / n;
+  sums.values += values / n;
+  sums.bytes += ((keys + values) * row_bytes + static_cast<double>(ws.reads.index_bytes)) / (2 * n * row_bytes);
   for (std::size_t h = 0; h < query.heads(); ++h) {
     const double error = exact[h].error({state.out(h), kv.d});
     const std::size_t at = problem.query_head(kv, h);
@@ -80,15 +85,20 @@ Accuracy summary(const Sums& sums, std::size_t seeds) {
   a.variation = sums.variation / static_cast<double>(sums.rows);
   a.keys_read = sums.keys / static_cast<double>(sums.sets);
   a.values_read = sums.values / static_cast<double>(sums.sets);
+  a.bytes_read = sums.bytes / static_cast<double>(sums.sets);
   a.seeds = seeds;
   return a;
 }
 
-/// A pass over every query of the problem, ready to be timed.
+/// A pass over every query of the problem, ready to be timed. rows(head): its keys and values.
+template <class RowsOf>
 class Pass {
  public:
-  Pass(const Problem& problem, const Run* run, const Settings& settings) {
-    for (const KvHead& kv : problem.heads) {
+  using Rows = std::invoke_result_t<RowsOf, std::size_t>;
+
+  Pass(const Problem& problem, const RowsOf& rows, const Run* run, const Settings& settings) {
+    for (std::size_t head = 0; head < problem.heads.size(); ++head) {
+      const KvHead& kv = problem.heads[head];
       for (const Ask& ask : kv.asks) {
         auto estimator = run ? run->method->at(run->share.value_or(0), ask.position + 1,
                                                static_cast<skim::Position>(problem.longest))
@@ -97,7 +107,7 @@ class Pass {
           is_possible_ = false;
         else
           calls_.push_back(
-              {std::move(*estimator), kv.query(ask, settings.seed, settings.grouping), kv.kv()});
+              {std::move(*estimator), kv.query(ask, settings.seed, settings.grouping), rows(head)});
       }
     }
   }
@@ -109,7 +119,7 @@ class Pass {
     double bytes = 0;
     for (const Call& call : calls_) {
       const auto columns = static_cast<double>(call.kv.key_dim() + call.kv.value_dim());
-      bytes += static_cast<double>(call.query.position + 1) * columns * sizeof(float);
+      bytes += static_cast<double>(call.query.position + 1) * columns * sizeof(typename Rows::Key);
     }
     return 1e-6 * bytes;
   }
@@ -125,11 +135,37 @@ class Pass {
   struct Call {
     skim::StageList estimator;
     skim::Query query;
-    skim::ContiguousKv<float> kv;
+    Rows kv;
   };
   std::vector<Call> calls_;
   bool is_possible_ = true;
 };
+
+template <class RowsOf>
+std::vector<std::optional<Speed>> speeds_of(const Problem& problem, const RowsOf& rows, std::span<const Run> runs,
+                                            const Settings& settings, std::size_t rounds,
+                                            const OnProgress& progress) {
+  std::vector<std::optional<Speed>> speeds(runs.size());
+  const Pass dense(problem, rows, nullptr, settings);
+  skim::Workspace ws;
+  std::vector<float> out(problem.group * problem.heads.at(0).d), lse(problem.group);
+  const auto nothing = [](const skim_bench::Contestant&) {};
+  for (std::size_t r = 0; r < runs.size(); ++r) {
+    const Pass pass(problem, rows, &runs[r], settings);
+    if (pass.is_possible()) {
+      const skim_bench::Rounds timed(
+          {{"this", [&] { pass.run(ws, out, lse); }}, {"dense", [&] { dense.run(ws, out, lse); }}},
+          nothing, {.rounds = rounds});
+      speeds[r] = {.microseconds = 1e6 * timed.seconds("this") / static_cast<double>(pass.calls()),
+                   .vs_dense = timed.ratio("dense", "this"),
+                   .rounds = rounds,
+                   .off_cpu = timed.off_cpu(),
+                   .megabytes = dense.megabytes()};
+    }
+    if (progress) progress(r + 1);
+  }
+  return speeds;
+}
 
 }  // namespace
 
@@ -163,7 +199,10 @@ std::vector<std::optional<Accuracy>> measure_accuracy(const Problem& problem, st
   skim::Workspace ws;
   std::size_t done = 0;
   for (const KvHead& kv : problem.heads) {
+    std::optional<IndexedHead> indexed;
+    if (settings.indexed) indexed.emplace(kv, settings.segment);
     for (const Ask& ask : kv.asks) {
+      if (indexed) indexed->resize(static_cast<std::size_t>(ask.position) + 1);
       // Once for all runs: in double precision it costs more than many of them.
       std::vector<Reference> exact;
       for (std::size_t row = 0; row < problem.group; ++row) exact.emplace_back(kv, ask, row);
@@ -173,7 +212,14 @@ std::vector<std::optional<Accuracy>> measure_accuracy(const Problem& problem, st
         if (!estimator) sums[r].is_possible = false;
         if (!sums[r].is_possible) continue;
         for (std::size_t s = 0; s < seeds_of(runs[r]); ++s) {
-          add_answer(problem, kv, ask, exact, *estimator, settings.seed + s, settings, sums[r], ws);
+          const auto add = [&](const auto& rows) {
+            add_answer(problem, kv, rows, ask, exact, *estimator, settings.seed + s, settings, sums[r], ws);
+          };
+          if (indexed) {
+            add(indexed->kv());
+          } else {
+            add(kv.kv());
+          }
         }
       }
       if (progress) progress(++done);
@@ -191,27 +237,23 @@ std::vector<std::optional<Accuracy>> measure_accuracy(const Problem& problem, st
 std::vector<std::optional<Speed>> measure_speed(const Problem& problem, std::span<const Run> runs,
                                                 const Settings& settings, std::size_t rounds,
                                                 const OnProgress& progress) {
-  std::vector<std::optional<Speed>> speeds(runs.size());
-  if (rounds == 0) return speeds;
-  const Pass dense(problem, nullptr, settings);
-  skim::Workspace ws;
-  std::vector<float> out(problem.group * problem.heads.at(0).d), lse(problem.group);
-  const auto nothing = [](const skim_bench::Contestant&) {};
-  for (std::size_t r = 0; r < runs.size(); ++r) {
-    const Pass pass(problem, &runs[r], settings);
-    if (pass.is_possible()) {
-      const skim_bench::Rounds timed(
-          {{"this", [&] { pass.run(ws, out, lse); }}, {"dense", [&] { dense.run(ws, out, lse); }}},
-          nothing, {.rounds = rounds});
-      speeds[r] = {.microseconds = 1e6 * timed.seconds("this") / static_cast<double>(pass.calls()),
-                   .vs_dense = timed.ratio("dense", "this"),
-                   .rounds = rounds,
-                   .off_cpu = timed.off_cpu(),
-                   .megabytes = dense.megabytes()};
-    }
-    if (progress) progress(r + 1);
+  if (rounds == 0) return std::vector<std::optional<Speed>>(runs.size());
+  if (!settings.indexed) {
+    const auto rows = [&](std::size_t head) { return problem.heads[head].kv(); };
+    return speeds_of(problem, rows, runs, settings, rounds, progress);
   }
-  return speeds;
+  std::vector<IndexedHead> heads;
+  for (const KvHead& kv : problem.heads) {
+    for (const Ask& ask : kv.asks) {
+      if (static_cast<std::size_t>(ask.position) + 1 != kv.size()) {
+        throw std::invalid_argument("methods with indexes are timed only where the newest position asks");
+      }
+    }
+    heads.emplace_back(kv, settings.segment);
+    heads.back().resize(kv.size());
+  }
+  const auto rows = [&](std::size_t head) { return heads[head].kv(); };
+  return speeds_of(problem, rows, runs, settings, rounds, progress);
 }
 
 std::string target_name() { return skim::active_target(); }

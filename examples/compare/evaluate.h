@@ -30,8 +30,9 @@ struct Accuracy {
   std::vector<double>
       head_errors;       // [query heads], rms over queries and seeds of the relative l2 error
   double variation = 0;  // total variation distance, mean over all
-  double keys_read = 0;  // share of the visible positions, mean over all
+  double keys_read = 0;  // share of the visible positions, mean over all; a key read twice counts twice
   double values_read = 0;
+  double bytes_read = 0;  // with indexes, a share of the bytes of the visible keys and values
   std::size_t seeds = 1;  // 1 for a method that draws nothing
 
   double median_error() const;
@@ -51,6 +52,8 @@ struct Settings {
   std::size_t seeds = 8;
   std::uint64_t seed = 1;
   skim::Grouping grouping = skim::Grouping::kPerGroup;
+  bool indexed = false;       // keys and values in bfloat16 with indexes beside them, otherwise in f32
+  std::size_t segment = 256;  // positions that a sketch takes in at a time
 };
 
 /// Called with the part that is done, out of a total.

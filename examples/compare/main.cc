@@ -7,6 +7,7 @@
 #include <fstream>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -14,6 +15,7 @@
 #include "evaluate.h"
 #include "figure.h"
 #include "generate/progress.h"
+#include "indexed.h"
 #include "method.h"
 #include "model_problem.h"
 #include "report.h"
@@ -35,6 +37,7 @@ struct Arguments {
   std::size_t rounds = 9;
   bool per_head = false;
   bool sweep = false;
+  bool indexed = false;
   std::string csv, plot;
 };
 
@@ -44,7 +47,7 @@ void empty_file(const std::string& path) {
 }
 
 std::vector<Method> methods_of(const Arguments& arguments) {
-  if (arguments.estimators.empty()) return default_methods();
+  if (arguments.estimators.empty()) return arguments.indexed ? indexed_methods() : default_methods();
   std::vector<Method> methods;
   for (const std::string& spec : arguments.estimators) methods.emplace_back(spec);
   return methods;
@@ -57,9 +60,9 @@ void print_head(const std::string& what, const Settings& how) {
       "are relative l2 against double precision, of each query head the rms over its queries and,\n"
       "for methods that draw, %zu seeds. The total variation of a method that draws is that of\n"
       "one draw, not of its mean. Keys and values read are shares of the visible rows; a method\n"
-      "that scores reads every key. Seed %llu, selection %s, f32.\n\n",
+      "that scores reads every key. Seed %llu, selection %s, %s.\n\n",
       how.seeds, static_cast<unsigned long long>(how.seed),
-      how.grouping == skim::Grouping::kPerHead ? "per head" : "per group");
+      how.grouping == skim::Grouping::kPerHead ? "per head" : "per group", how.indexed ? "bfloat16" : "f32");
 }
 
 void compare_once(const Problem& problem, const std::vector<Method>& methods,
@@ -109,6 +112,40 @@ void compare_workloads(const std::vector<Method>& methods, const std::vector<dou
   if (!arguments.plot.empty()) plot_sweep(arguments.plot, points, what);
 }
 
+void compare_indexed(const std::vector<Method>& methods, const std::vector<double>& shares,
+                     const Arguments& arguments) {
+  const std::vector<Run> runs = plan(methods, shares);
+  std::vector<IndexedPoint> points;
+  std::string what;
+  if (!arguments.model.model.empty()) {
+    Problem problem = read_model_problem(arguments.model);
+    what = problem.name;
+    // Heads of a few channels and keys: a time would say nothing.
+    points.push_back(measure_indexed("Real heads", std::move(problem), runs, arguments.how, 0,
+                                     {arguments.how.segment, 4 * arguments.how.segment}));
+  } else {
+    const auto workloads = indexed_workloads();
+    what = "Synthetic workloads: n " + std::to_string(arguments.synthetic.n) + ", d " +
+           std::to_string(arguments.synthetic.d) + ", " + std::to_string(arguments.synthetic.kv_heads) +
+           " KV heads x " + std::to_string(arguments.synthetic.group) + ", keys and values in bfloat16";
+    engine::Progress progress("workload", workloads.size());
+    for (const skim_bench::Workload& workload : workloads) {
+      SyntheticSettings here = arguments.synthetic;
+      here.workload = workload;
+      // Neither spread nor correlation changes which keys are first.
+      const bool is_new = points.empty() || !(workload == skim_bench::Workload{.spread = workload.spread,
+                                                                              .corr = workload.corr});
+      const std::vector<std::size_t> segments(is_new ? 1 : 0, arguments.how.segment);
+      points.push_back(measure_indexed(describe(workload), make_synthetic_problem(here), runs, arguments.how,
+                                       arguments.rounds, segments));
+      progress.at(points.size());
+    }
+  }
+  print_head(what, arguments.how);
+  print_indexed(points, shares);
+  if (!arguments.plot.empty()) plot_indexed(arguments.plot, points, what);
+}
+
 int run(const Arguments& arguments) {
   std::vector<double> shares;
   for (const double percent : arguments.percents) shares.push_back(percent / 100);
@@ -123,7 +160,9 @@ int run(const Arguments& arguments) {
   for (const std::string& path : {arguments.csv, arguments.plot}) {
     if (!path.empty()) empty_file(path);
   }
-  if (arguments.sweep) {
+  if (arguments.indexed) {
+    compare_indexed(methods, shares, arguments);
+  } else if (arguments.sweep) {
     compare_workloads(methods, shares, arguments);
   } else if (!arguments.model.model.empty()) {
     compare_once(read_model_problem(arguments.model), methods, shares, arguments);
@@ -149,7 +188,7 @@ int main(int argc, char** argv) {
          "a method in skim's text form, B for the key budget: 'topk(B/2)+priority(B/2)'; repeatable")
       ->take_all()
       ->expected(1);
-  app.add_option("--share", a.percents, "key budgets, percent of the visible positions")
+  auto* share = app.add_option("--share", a.percents, "key budgets, percent of the visible positions")
       ->delimiter(',')
       ->check(CLI::Range(0.001, 100.0))
       ->capture_default_str();
@@ -190,6 +229,14 @@ int main(int argc, char** argv) {
       app.add_flag("--sweep", a.sweep, "spread 0.5, 1.5, 3 x correlation 0, 0.3, 1: who wins where")
           ->group(kSynthetic);
 
+  auto* indexed = app.add_flag("--indexed", a.indexed,
+                               "what indexes buy: error against time and bytes read, and recall, in bfloat16; on a set "
+                               "of workloads or, with --model, on real heads");
+  indexed->excludes(workload)->excludes(sweep);
+  app.add_option("--segment", a.how.segment, "positions that a sketch takes in at a time, a multiple of 64")
+      ->needs(indexed)
+      ->capture_default_str();
+
   const char* kModel = "Real queries, keys and values";
   auto* model = app.add_option("--model", a.model.model, "GGUF file, Llama architecture")
                     ->check(CLI::ExistingFile)
@@ -197,6 +244,10 @@ int main(int argc, char** argv) {
   auto* text = app.add_option("--text", a.model.text, "what the model reads")
                    ->check(CLI::ExistingFile)
                    ->group(kModel);
+  app.add_option("--context", a.model.context, "join the documents and cut them in texts of so many tokens; 0: no")
+      ->needs(model)
+      ->group(kModel)
+      ->capture_default_str();
   app.add_option("--tokens", a.model.tokens,
                  "the most of a text; 0: as many as the model was trained on")
       ->needs(model)
@@ -221,6 +272,9 @@ int main(int argc, char** argv) {
   try {
     a.synthetic.workload = skim_bench::parse_workload(a.workload);
     a.synthetic.seed = a.how.seed;
+    if (a.indexed && share->empty()) a.percents = {0.5, 1, 2, 5, 10, 20};
+    a.how.indexed = a.indexed;
+    if (a.indexed && n->empty()) a.synthetic.n = 32768;
     if (a.per_head) a.how.grouping = skim::Grouping::kPerHead;
     return run(a);
   } catch (const std::exception& error) {

@@ -97,18 +97,16 @@ Problem read_model_problem(const ModelSettings& settings) {
   std::ifstream in(settings.text, std::ios::binary);
   if (!in) engine::fail("cannot read the text ", settings.text.string());
   const std::string text{std::istreambuf_iterator<char>(in), {}};
-  const auto documents = engine::split_documents(text);
   const engine::Model model = engine::Model::load(settings.model);
   const engine::Shape& shape = model.llama.shape();
-  const std::size_t longest = settings.tokens ? settings.tokens : shape.context;
+  const std::size_t longest = settings.tokens ? settings.tokens : settings.context ? settings.context : shape.context;
 
   Problem problem;
   problem.layers = shape.layers;
   problem.kv_heads = shape.kv_heads;
   problem.group = shape.heads / shape.kv_heads;
   std::size_t used = 0, cut = 0;
-  for (const std::string_view document : documents) {
-    std::vector<engine::Token> tokens = model.tokenizer.encode(document);
+  for (std::vector<engine::Token>& tokens : engine::tokenized(model.tokenizer, text, settings.context)) {
     if (tokens.size() > longest) {
       ++cut;
       tokens.resize(longest);

@@ -12,6 +12,7 @@ namespace compare {
 struct ModelSettings {
   std::filesystem::path model;  // GGUF
   std::filesystem::path text;   // documents between "<|endoftext|>", each read on its own
+  std::size_t context = 0;      // if not 0, documents are joined and cut into texts of so many tokens
   std::size_t tokens = 0;       // the most of a document; 0: as many as the model was trained on
   std::size_t first = 128;      // the first position that asks: before it 2 % of the keys are none
   std::size_t queries = 16;     // positions that ask, evenly spaced over the rest of a document

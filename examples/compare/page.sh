@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Writes the tables and figures of this folder's README.md anew, between its markers:
+# Writes the tables and figures of this folder's README.md and INDEXED.md anew, between their markers:
 #   bash examples/compare/page.sh MODEL.gguf TEXT [path of the built program]
 # Times are part of it, so the machine should have nothing else to do. ROUNDS=0: errors only, without columns of time.
 set -euo pipefail
 model=$1 text=$2 program=${3:-build/release/examples/compare}
 here=$(dirname "$0")
-page=$here/README.md
+pages=("$here/README.md" "$here/INDEXED.md")
 rounds=${ROUNDS:-9}
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # tables: what the program prints from its first table or the words before it on, without where the files are.
-tables() { awk '/^(\||The best method)/ { on = 1 } /^wrote / { next } on'; }
+tables() { awk '/^(\||The best method|Recall|The least error)/ { on = 1 } /^wrote / { next } on'; }
 
-for name in sweep synthetic real; do  # before the long work
+for name in sweep synthetic real indexed_real indexed; do  # before the long work
   for marker in "<!-- begin $name -->" "<!-- end $name -->"; do
-    if [ "$(grep -cxF -- "$marker" "$page")" != 1 ]; then
-      echo "$page: not one line '$marker'" >&2
+    if [ "$(cat "${pages[@]}" | grep -cxF -- "$marker")" != 1 ]; then
+      echo "${pages[*]}: not one line '$marker'" >&2
       exit 1
     fi
   done
@@ -27,6 +27,8 @@ done
 
 # put <name>: stdin goes between <!-- begin name --> and <!-- end name -->.
 put() {
+  local page
+  page=$(grep -lxF -- "<!-- begin $1 -->" "${pages[@]}")
   cat > "$work/block"
   awk -v begin="<!-- begin $1 -->" -v end="<!-- end $1 -->" -v block="$work/block" '
     $0 == end { print ""; skip = 0 }
@@ -46,4 +48,9 @@ echo "synthetic heads, one workload"
 "$program" --workload spread=1.5,corr=0.3 --rounds "$rounds" --plot "$here/synthetic.svg" | tables | put synthetic
 echo "real heads"
 "$program" --model "$model" --text "$text" --rounds "$rounds" --plot "$here/real_heads.svg" | tables | put real
-echo "wrote $page and the figures beside it"
+echo "real heads, with indexes"
+"$program" --indexed --model "$model" --text "$text" --context 1024 --first-query 512 --segment 64 \
+  --plot "$here/indexed_real.svg" | tables | put indexed_real
+echo "synthetic heads, with indexes"
+"$program" --indexed --rounds "$rounds" --plot "$here/indexed.svg" | tables | put indexed
+echo "wrote ${pages[*]} and the figures beside them"

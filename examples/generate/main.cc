@@ -116,24 +116,12 @@ void print_scores(const std::string& name, const Score& score, const Density& de
   std::fflush(stdout);
 }
 
-/// The tokens of each document; or, with a context, of all documents one behind the other in texts of that length.
-/// What is left at the end is a text when something of it is scored.
+/// The texts of the file of which something is scored.
 std::vector<std::vector<Token>> read_texts(const Model& model, const Arguments& arguments) {
   std::ifstream in(arguments.perplexity, std::ios::binary);
   const std::string text{std::istreambuf_iterator<char>(in), {}};
-  std::vector<std::vector<Token>> texts;
   if (split_documents(text).empty()) fail("no text in ", arguments.perplexity);
-  for (const std::string_view document : split_documents(text)) texts.push_back(model.tokenizer.encode(document));
-  if (arguments.context > 0) {
-    std::vector<Token> all;
-    for (const auto& tokens : texts) all.insert(all.end(), tokens.begin(), tokens.end());
-    texts.clear();
-    for (std::size_t i = 0; i < all.size(); i += arguments.context) {
-      const std::size_t end = std::min(all.size(), i + arguments.context);
-      const auto at = [&](std::size_t j) { return all.begin() + static_cast<std::ptrdiff_t>(j); };
-      texts.emplace_back(at(i), at(end));
-    }
-  }
+  auto texts = tokenized(model.tokenizer, text, arguments.context);
   std::erase_if(texts, [&](const auto& tokens) { return tokens.size() <= arguments.from; });
   if (texts.empty()) fail("no text of more than ", arguments.from, " tokens in ", arguments.perplexity);
   return texts;
@@ -213,10 +201,11 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->check(CLI::ExistingFile)
       ->excludes("--prompt", "--tokens", "--texts", "--temperature");
   app.add_option("--context", arguments.context,
-                 "With --perplexity: join the documents and cut them into texts of so many tokens; 0: no")
+                 "With --perplexity: join the documents and cut them in texts of so many tokens; 0: no")
       ->needs("--perplexity")
       ->capture_default_str();
-  app.add_option("--from", arguments.from, "With --perplexity: score, and count what is read, behind the first so many tokens")
+  app.add_option("--from", arguments.from,
+                 "With --perplexity: score, and count what is read, behind the first so many tokens")
       ->needs("--perplexity")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

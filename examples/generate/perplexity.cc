@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "perplexity.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "sample.h"
@@ -50,6 +51,20 @@ std::vector<std::string_view> split_documents(std::string_view text) {
     documents.push_back(document.substr(first, last + 1 - first));
   }
   return documents;
+}
+
+std::vector<std::vector<Token>> tokenized(const Tokenizer& tokenizer, std::string_view text, std::size_t context) {
+  std::vector<std::vector<Token>> texts;
+  for (const std::string_view document : split_documents(text)) texts.push_back(tokenizer.encode(document));
+  if (context == 0) return texts;
+  std::vector<Token> all;
+  for (const auto& tokens : texts) all.insert(all.end(), tokens.begin(), tokens.end());
+  texts.clear();
+  for (std::size_t i = 0; i < all.size(); i += context) {
+    const auto at = [&](std::size_t j) { return all.begin() + static_cast<std::ptrdiff_t>(j); };
+    texts.emplace_back(at(i), at(std::min(all.size(), i + context)));
+  }
+  return texts;
 }
 
 Score score(const Llama& model, std::span<const Token> tokens, Attention& tested, Attention& exact,

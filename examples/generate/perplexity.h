@@ -32,6 +32,10 @@ struct Score {
 /// The parts of `text` between "<|endoftext|>" without the white space around them; no empty ones.
 std::vector<std::string_view> split_documents(std::string_view text);
 
+/// The tokens of each document of `text`; or, when `context` is not 0, of all of them one behind the other in
+/// texts of that length, of which the last is shorter.
+std::vector<std::vector<Token>> tokenized(const Tokenizer& tokenizer, std::string_view text, std::size_t context);
+
 /// Feeds `tokens` to the model one by one, as generation does, once with each attention, and scores
 /// the prediction of every token but the first, or of those behind the first `from`. Both attentions
 /// are fresh. `progress` hears of each token that is done.

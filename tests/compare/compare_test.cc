@@ -317,6 +317,15 @@ TEST_F(Files, ModelProblemIsWhatTheModelComputes) {
   for (std::size_t c = 0; c < 2; ++c) EXPECT_NEAR(problem.heads[2].keys[c], spy.keys[1][0][c], 1e-6);
 }
 
+TEST_F(Files, ModelProblemJoinsDocuments) {
+  const auto bytes = engine::tiny_model().bytes();
+  const auto model = write("tiny.gguf", {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  const auto text = write("text.txt", "abcdefghijkl\n<|endoftext|>\nabc\n<|endoftext|>\nmnopqrstuvwxyz");
+  const Problem problem = read_model_problem({.model = model, .text = text, .context = 20, .first = 19, .queries = 2});
+  ASSERT_FALSE(problem.heads.empty());
+  for (const KvHead& kv : problem.heads) EXPECT_EQ(kv.size(), 20u);  // no document has as many
+}
+
 TEST_F(Files, ModelProblemSaysWhatIsMissing) {
   const auto bytes = engine::tiny_model().bytes();
   const auto model = write("tiny.gguf", {reinterpret_cast<const char*>(bytes.data()), bytes.size()});

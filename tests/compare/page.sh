@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Does examples/compare/page.sh put tables between the markers of the page and touch nothing else?
+# Does examples/compare/page.sh put tables between the markers of the pages and touch nothing else?
 set -euo pipefail
 source_dir=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cp "$source_dir"/examples/compare/{page.sh,README.md} "$work"
+cp "$source_dir"/examples/compare/{page.sh,README.md,INDEXED.md} "$work"
 
 # Stands for the program: says what it was asked in a table, with words before and a file name after it.
 cat > "$work/program" <<'PROGRAM'
@@ -19,13 +19,18 @@ outside() { awk '/^<!-- begin/ { print; skip = 1 } /^<!-- end/ { skip = 0 } !ski
 
 for round in 1 2; do  # the second time on its own work
   ROUNDS=7 bash "$work/page.sh" MODEL TEXT "$work/program" > /dev/null
-  diff <(outside "$source_dir/examples/compare/README.md") <(outside "$work/README.md")
+  for page in README.md INDEXED.md; do
+    diff <(outside "$source_dir/examples/compare/$page") <(outside "$work/$page")
+  done
   [ "$(grep -c '^| asked |$' "$work/README.md")" = 3 ]
   [ "$(grep -c '^Time: of one thread$' "$work/README.md")" = 3 ]
   for what in '--sweep --rounds 7' '--workload spread=1.5,corr=0.3 --rounds 7' '--model MODEL --text TEXT --rounds 7'; do
     [ "$(grep -cF -- "| $what " "$work/README.md")" = 1 ]
   done
-  if grep -q 'words before\|^wrote somewhere' "$work/README.md"; then exit 1; fi
+  for what in '--indexed --model MODEL --text TEXT ' '--indexed --rounds 7'; do
+    [ "$(grep -cF -- "| $what" "$work/INDEXED.md")" = 1 ]
+  done
+  if grep -q 'words before\|^wrote somewhere' "$work"/*.md; then exit 1; fi
   if [ $round = 1 ]; then cp "$work/README.md" "$work/first"; fi
 done
 diff "$work/first" "$work/README.md"
