@@ -71,11 +71,12 @@ inline std::string quoted(const std::string& text) {
   return out + "'";
 }
 
-/// The colours of Okabe and Ito, told apart by colour-blind readers too, and four more.
+/// The colours of Okabe and Ito, told apart by colour-blind readers too, and six more.
 inline std::string style(std::size_t i) {
   constexpr const char* kColours[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000",
-                                      "#56B4E9", "#8B4513", "#7F7F7F", "#6A3D9A", "#B2182B", "#66A61E"};
-  constexpr int kMarks[] = {7, 5, 9, 11, 13, 4, 6, 8, 10, 12, 15, 14};
+                                      "#56B4E9", "#8B4513", "#7F7F7F", "#6A3D9A", "#B2182B", "#66A61E",
+                                      "#E7298A", "#1B9E77"};
+  constexpr int kMarks[] = {7, 5, 9, 11, 13, 4, 6, 8, 10, 12, 15, 14, 1, 2};
   return std::string("lc rgb '") + kColours[i % std::size(kColours)] + "' pt " +
          std::to_string(kMarks[i % std::size(kMarks)]);
 }

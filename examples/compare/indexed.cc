@@ -109,9 +109,10 @@ plot::Panel panel_of(const IndexedPoint& point, const char* x_title, const CostO
 std::vector<Method> indexed_methods() {
   std::vector<Method> methods;
   for (const char* spec :
-       {"dense", "topk(B)", "topk(B,by=sketch8,exact)", "topk(B,by=sketch8,candidates=2B)",
-        "topk(B,by=sketch4,candidates=2B)", "topk(B,by=sketch1,candidates=5B)", "topk(B,by=sketch1)", "priority(B)",
-        "priority(B,by=sketch4)", "priority(B,by=sketch1)", "uniform(B)", "sinks(4)+window(B)"}) {
+       {"dense", "topk(B)", "topk(B,by=sketch8,exact)", "topk(B,by=boxes,exact)", "topk(B,by=sketch8,candidates=2B)",
+        "topk(B,by=sketch4,candidates=2B)", "topk(B,by=sketch1,candidates=5B)", "topk(B,by=sketch1)",
+        "topk(B,by=sketch4)+summaries", "quest(B)", "priority(B)", "priority(B,by=sketch4)", "priority(B,by=sketch1)",
+        "uniform(B)", "sinks(4)+window(B)"}) {
     methods.emplace_back(spec);
   }
   return methods;

@@ -3,21 +3,21 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <tuple>
 #include <vector>
 
 #include <skim/skim.h>
 
+#include "generate/index_sets.h"
 #include "problem.h"
 
 namespace compare {
 
-/// A KV head in bfloat16 that grows, with every index beside it. A new kind of index is a member here, a line in `grow`
-/// and one in `kv`.
+/// A KV head in bfloat16 that grows, with every index beside it.
 class IndexedHead {
  public:
   /// Holds nothing yet. `head` must outlive this.
-  IndexedHead(const KvHead& head, std::size_t segment)
-      : head_(&head), sketch1_(segment), sketch4_(segment), sketch8_(segment) {
+  IndexedHead(const KvHead& head, std::size_t segment) : head_(&head), indexes_(made(segment, Every{})) {
     for (const float x : head.keys) keys_.push_back(skim::from_float<skim::BF16>(x));
     for (const float x : head.values) values_.push_back(skim::from_float<skim::BF16>(x));
   }
@@ -25,33 +25,35 @@ class IndexedHead {
   /// Takes in the positions up to n; forgets those behind it.
   void resize(std::size_t n) {
     n_ = n;
-    resize(sketch1_);
-    resize(sketch4_);
-    resize(sketch8_);
+    const auto resize_one = [&](auto& index) {
+      const auto kept = std::min(index.size(), static_cast<skim::Position>(n));
+      skim::append(index, plain(), kept);
+    };
+    std::apply([&](auto&... index) { (resize_one(index), ...); }, indexes_);
   }
 
-  auto kv() const { return skim::with_index(plain(), sketch1_, sketch4_, sketch8_); }
+  auto kv() const {
+    return std::apply([&](const auto&... index) { return skim::with_index(plain(), index...); }, indexes_);
+  }
 
-  std::size_t position_bytes() const { return 2 * head_->d * sizeof(skim::BF16); }
   /// Positions whose keys are sketched: those behind them are scored exactly.
-  std::size_t sketched() const { return static_cast<std::size_t>(sketch1_.sketched()); }
+  std::size_t sketched() const { return static_cast<std::size_t>(std::get<0>(indexes_).sketched()); }
 
  private:
+  using Every = engine::EveryIndex;
+
+  template <class... Indexes>
+  static std::tuple<Indexes...> made(std::size_t segment, engine::IndexSet<Indexes...>) {
+    return {engine::make_index<Indexes>(segment)...};
+  }
   skim::ContiguousKv<skim::BF16> plain() const {
     return {{keys_.data(), n_, head_->d}, {values_.data(), n_, head_->d}};
-  }
-  template <class Index>
-  void resize(Index& index) {
-    const auto kept = std::min(index.size(), static_cast<skim::Position>(n_));
-    skim::append(index, plain(), kept);
   }
 
   const KvHead* head_;
   std::size_t n_ = 0;
   std::vector<skim::BF16> keys_, values_;  // [n, d] of the whole text
-  skim::Sketch1 sketch1_;
-  skim::Sketch4 sketch4_;
-  skim::Sketch8 sketch8_;
+  decltype(made(0, Every{})) indexes_;
 };
 
 /// Rounds keys and values to bfloat16, so that errors are those of methods and not of storage.

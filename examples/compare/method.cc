@@ -83,7 +83,8 @@ bool draws(const skim::StageList& list) {
   return std::visit(
       [](const auto& stage) {
         using E = std::decay_t<decltype(stage)>;
-        return skim::stands_for_rest<E>() && !std::is_same_v<E, skim::Dense>;
+        constexpr bool is_certain = std::is_same_v<E, skim::Dense> || std::is_same_v<E, skim::Summaries>;
+        return skim::stands_for_rest<E>() && !is_certain;
       },
       list.stages.back());
 }

@@ -3,8 +3,11 @@
 #pragma once
 
 #include <cstddef>
+#include <type_traits>
 
 #include <skim/core/source.h>
+#include <skim/index/boxes.h>
+#include <skim/index/means.h>
 #include <skim/index/sketch.h>
 
 #include "error.h"
@@ -16,15 +19,29 @@ template <class... Indexes>
 struct IndexSet {};
 
 /// All that this engine can grow. A new kind of index is one more type here.
-using EveryIndex = IndexSet<skim::Sketch1, skim::Sketch4, skim::Sketch8>;
+using EveryIndex = IndexSet<skim::Sketch1, skim::Sketch4, skim::Sketch8, skim::PageBoxes, skim::PageMeans>;
 
-/// A new index. segment: positions that a sketch takes in at a time.
+/// A new index. segment: positions that a sketch takes in at a time; a page of means is a quarter of it.
 template <class I>
 I make_index(std::size_t segment) {
   if constexpr (requires(const I& index) { index.segment(); }) {
     return I(segment);
+  } else if constexpr (std::is_same_v<I, skim::PageMeans>) {
+    return I(segment / 4);
   } else {
     return I();
+  }
+}
+
+/// Positions that an index has taken in; the newest are in none.
+template <class I>
+std::size_t taken_in(const I& index) {
+  if constexpr (requires { index.sketched(); }) {
+    return static_cast<std::size_t>(index.sketched());
+  } else if constexpr (requires { index.summarised(); }) {
+    return static_cast<std::size_t>(index.summarised());
+  } else {
+    return index.pages() * index.page_size();
   }
 }
 

@@ -71,11 +71,7 @@ class IndexedCache {
     for (const auto& indexes : indexes_) {
       const I& index = std::get<I>(indexes);
       bytes += static_cast<double>(index.bytes());
-      if constexpr (requires { index.sketched(); }) {
-        tokens += static_cast<double>(index.sketched());
-      } else {
-        tokens += static_cast<double>(index.size());
-      }
+      tokens += static_cast<double>(taken_in(index));
     }
     return tokens > 0 ? bytes / tokens : 0;
   }

@@ -187,7 +187,8 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->check(CLI::IsMember(kCacheTypes))
       ->capture_default_str();
   app.add_option("--segment", arguments.attention.segment,
-                 "Tokens that a sketch takes in at a time, a multiple of 64: the newest are scored exactly")
+                 "Tokens that a sketch takes in at a time, a multiple of 64: the newest are scored exactly;\n"
+                 "a page of means is a quarter of it")
       ->capture_default_str();
   app.add_option("--perplexity", arguments.perplexity,
                  "File with documents between <|endoftext|>: instead of writing, print for each\n"

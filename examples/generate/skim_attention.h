@@ -19,7 +19,7 @@ struct AttentionOptions {
   std::string estimator = "dense";  ///< skim's text form: "sinks(4)+window(64)+topk(power(2,0.5))"
   CacheType cache = CacheType::kF32;
   std::size_t page_size = 16;  ///< tokens
-  std::size_t segment = 256;   ///< tokens that a sketch takes in at a time
+  std::size_t segment = 256;   ///< tokens that a sketch takes in at a time; a page of means is a quarter of it
   std::uint64_t seed = 0;      ///< of estimators that draw
   std::uint64_t sequence = 0;  ///< tells this sequence's draws from another's
 };
@@ -52,7 +52,7 @@ class SparseAttention : public Attention {
   /// Forgets all tokens but the first n.
   virtual void truncate(std::size_t n) = 0;
   virtual Density density() const = 0;
-  /// Keys, values, and every index that grows beside them. A sketch takes in whole segments.
+  /// Keys, values, and every index that grows beside them. Sketches, boxes and means take in whole segments or pages.
   virtual std::vector<Memory> memory() const = 0;
 };
 

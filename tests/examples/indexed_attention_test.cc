@@ -23,6 +23,10 @@ constexpr const char* kIndexed[] = {
     "topk(16,by=sketch8,exact)",
     "sinks(1)+window(4)+systematic(16,by=sketch1)",
     "priority(16,by=sketch4)",
+    "topk(16,by=boxes,exact)",
+    "sinks(1)+window(4)+quest(16)",
+    "topk(16,by=means)",
+    "topk(8)+summaries",
     "topk(8,by=sketch1)+priority(8,by=sketch8)",
 };
 
@@ -57,10 +61,13 @@ TEST(IndexedAttention, ExactOnesAreWhatReadsEveryKey) {
         model().shape(), {.estimator = "sinks(2)+topk(20,by=sketch8,exact)", .cache = cache});
     const auto all = make_attention(
         model().shape(), {.estimator = "sinks(2)+topk(20,by=sketch1,candidates=fraction(1))", .cache = cache});
+    const auto boxes = make_attention(
+        model().shape(), {.estimator = "sinks(2)+topk(20,by=boxes,exact)", .cache = cache});
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       const Vector expected = model().decode(tokens[i], i, *plain);
       ASSERT_EQ(model().decode(tokens[i], i, *exact), expected) << i;
       ASSERT_EQ(model().decode(tokens[i], i, *all), expected) << i;
+      ASSERT_EQ(model().decode(tokens[i], i, *boxes), expected) << i;
     }
     EXPECT_EQ(plain->density().keys(), 1);
     EXPECT_LT(exact->density().keys(), 0.95);
@@ -161,6 +168,9 @@ TEST(IndexedAttention, KeepsWhatTheEstimatorGoesBy) {
   EXPECT_EQ(kept_by("topk(4,by=sketch1)"), "keys 16.0000; values 16.0000; 1-bit sketch 3.06250; ");
   EXPECT_EQ(kept_by("priority(4,by=sketch4)"), "keys 16.0000; values 16.0000; 4-bit sketch 6.06250; ");
   EXPECT_EQ(kept_by("topk(4,by=sketch8,exact)").find("1-bit"), std::string::npos);
+  // Centre and half-width of 8 bfloat16 and a bound for 16 positions; two means of 8 for 64.
+  EXPECT_EQ(kept_by("quest(4)"), "keys 16.0000; values 16.0000; page boxes 2.25000; ");
+  EXPECT_EQ(kept_by("sinks(4)+summaries"), "keys 16.0000; values 16.0000; table of page means 0.50000; ");
   const std::string several = kept_by("topk(4,by=sketch1)+priority(4,by=sketch4)");
   EXPECT_NE(several.find("1-bit"), std::string::npos);
   EXPECT_NE(several.find("4-bit"), std::string::npos);
