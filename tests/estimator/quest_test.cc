@@ -25,10 +25,10 @@ PageBoxes boxes_of(const Kv& kv, std::size_t page_size = 16) {
   return boxes;
 }
 
-/// What the paper says, plainly: by the scores of positions (tests/index/scores_boxes_test.cc), one page after the other.
+/// What the paper says, plainly: by the scores of positions (tests/index/scores_boxes_test.cc), page after page.
 /// taken[i]: whether an earlier stage has selected i. Returns positions in ascending order.
-std::vector<Position> by_hand(std::size_t budget, const Query& query, const ContiguousKv<BF16>& kv, const PageBoxes& boxes,
-                              const std::vector<bool>& taken) {
+std::vector<Position> by_hand(std::size_t budget, const Query& query, const ContiguousKv<BF16>& kv,
+                              const PageBoxes& boxes, const std::vector<bool>& taken) {
   Workspace ws;
   const Query q = query.resolved(kv.size());
   const auto indexed = with_index(kv, boxes);
@@ -81,7 +81,7 @@ TEST(Quest, IsWhatThePaperSays) {
         const auto p = random_problem<BF16>({n, 24, 4, group}, n + group);
         const PageBoxes boxes = boxes_of(p.kv(), page_size);
         const std::vector<bool> none(n);
-        for (const std::size_t budget : {std::size_t{0}, std::size_t{1}, std::size_t{9}, std::size_t{16}, std::size_t{50}, n / 3, n - 1, n, 2 * n}) {
+        for (const std::size_t budget : std::vector<std::size_t>{0, 1, 9, 16, 50, n / 3, n - 1, n, 2 * n}) {
           for (const Position position : {Position{0}, static_cast<Position>(n / 2), static_cast<Position>(n - 1)}) {
             Query q = p.query();
             q.position = position;
@@ -109,7 +109,8 @@ TEST(Quest, OfWhatEarlierStagesHaveLeft) {
     const auto kv = with_index(p.kv(), boxes);
     Query q = p.query();
     q.visible = {static_cast<Position>(random() % 40), static_cast<Position>(n - random() % 10)};
-    const auto before = stack(Sinks{static_cast<Position>(random() % 20)}, Window{static_cast<Position>(random() % 50)}, TopK{k});
+    const auto sinks = static_cast<Position>(random() % 20), window = static_cast<Position>(random() % 50);
+    const auto before = stack(Sinks{sinks}, Window{window}, TopK{k});
     std::vector<bool> taken(n);
     const auto earlier = positions_of(select(before, q, kv));
     for (const Position at : earlier) taken[static_cast<std::size_t>(at)] = true;

@@ -260,8 +260,9 @@ TEST(Boxes, WhatDoesNotFitIsRefused) {
   expect_error([&] { truncate(boxes, p.kv(), -1); }, {"100", "-1"});
   EXPECT_TRUE(same_bits(boxes, fresh(p.kv(), 16))) << "an error changed something";
   const std::vector<float> wide(16385, 0.0f);
-  expect_error([&] { fresh(ContiguousKv<float>{{wide.data(), 1, 16385}, {wide.data(), 1, 1}}, 16); }, {"16385", "16384"});
-  expect_error([&] { fresh(ContiguousKv<float>{{wide.data(), 1, 0}, {wide.data(), 1, 1}}, 16); }, {"0 columns"});
+  const auto of_columns = [&](std::size_t d) { return ContiguousKv<float>{{wide.data(), 1, d}, {wide.data(), 1, 1}}; };
+  expect_error([&] { fresh(of_columns(16385), 16); }, {"16385", "16384"});
+  expect_error([&] { fresh(of_columns(0), 16); }, {"0 columns"});
   // Emptied, they take keys of another size.
   truncate(boxes, p.kv(), 0);
   append(boxes, other.kv());

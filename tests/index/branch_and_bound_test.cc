@@ -51,7 +51,8 @@ testing::AssertionResult same(const Selection& a, const Selection& b) {
   }
   for (std::size_t j = 0; j < a.picks().size(); ++j) {
     if (a.picks()[j].position == b.picks()[j].position && a.picks()[j].log_weight == b.picks()[j].log_weight) continue;
-    return testing::AssertionFailure() << "pick " << j << ": " << a.picks()[j].position << " and " << b.picks()[j].position;
+    return testing::AssertionFailure() << "pick " << j << ": " << a.picks()[j].position << " and "
+                                       << b.picks()[j].position;
   }
   if (a.spans().size() != b.spans().size()) return testing::AssertionFailure() << "other spans";
   for (std::size_t j = 0; j < a.spans().size(); ++j) {
@@ -68,7 +69,7 @@ std::size_t left_of(const Query& q, const Kv& kv, const PageBoxes& boxes, std::s
   return HWY_NAMESPACE::possible_largest(boxes, k, resolved, kv, Selection{}, ws).size();
 }
 
-/// The same selection as by all keys, also after stages that have taken some. `tight`: by a list, or this shows nothing.
+/// The same selection as by all keys, also after stages that have taken some. `tight`: it must come from a list.
 template <class Kv>
 void expect_exact(const Query& q, const Kv& kv, const PageBoxes& boxes, std::size_t k, bool tight = true) {
   const auto indexed = with_index(kv, boxes);
@@ -96,7 +97,11 @@ TYPED_TEST(BranchAndBoundOf, IsTopK) {
     const auto p = in_runs<TypeParam>({8192 + 5, 32, 4, group}, 128, 0.02, 0, group);
     const PageBoxes boxes = boxes_of(p.kv());
     for (const LogitRule& rule : std::vector<LogitRule>{
-             {}, {.scale = -0.2}, {.soft_cap = 5.0}, {.alibi_slopes = kSlopes}, {.scale = 0.1, .soft_cap = 3.0, .alibi_slopes = kSlopes}}) {
+             {},
+             {.scale = -0.2},
+             {.soft_cap = 5.0},
+             {.alibi_slopes = kSlopes},
+             {.scale = 0.1, .soft_cap = 3.0, .alibi_slopes = kSlopes}}) {
       Query q = p.query();
       q.logit = rule;
       for (const std::size_t k : {1u, 17u, 80u, 300u}) expect_exact(q, p.kv(), boxes, k);

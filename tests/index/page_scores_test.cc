@@ -18,7 +18,9 @@ TEST(PageScores, AreTheLargestScoreOfTheirPositions) {
   for (const std::size_t page_size : {16u, 27u}) {
     auto p = test::random_problem<BF16>({page_size * 20 + 3, 12, 4, 3}, page_size);
     test::fill_row(test::row_at(p.keys, page_size * 3 + 1, 12), 12, test::kNan);
-    for (std::size_t i = 0; i < page_size; ++i) test::fill_row(test::row_at(p.keys, page_size * 7 + i, 12), 12, test::kNan);
+    for (std::size_t i = page_size * 7; i < page_size * 8; ++i) {
+      test::fill_row(test::row_at(p.keys, i, 12), 12, test::kNan);
+    }
     PageBoxes boxes(page_size);
     append(boxes, p.kv());
     for (const Position first : {Position{0}, static_cast<Position>(3 * page_size + 1)}) {

@@ -61,7 +61,8 @@ TEST(VisiblePages, CountWhatIsLeft) {
         for (; at < last; ++at) taken[at] = true;
       }
     }
-    const Span within{static_cast<Position>(random() % n), static_cast<Position>(n - random() % std::min<std::size_t>(n, 40))};
+    const std::size_t hidden = random() % std::min<std::size_t>(n, 40);
+    const Span within{static_cast<Position>(random() % n), static_cast<Position>(n - hidden)};
     if (within.size() == 0) continue;
     const PageSet pages = pages_of(boxes, within).every(1 + random() % 5);
     std::vector<Position> left(pages.count + 1, -1);

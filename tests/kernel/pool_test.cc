@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "support/close.h"
+#include "support/problem.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
@@ -249,6 +250,32 @@ TYPED_TEST(Pool, LogSumWithInfinities) {
   EXPECT_EQ(total.log(), kInfinity<TypeParam>);
   total.add(s.data(), 1);
   EXPECT_EQ(total.log(), kInfinity<TypeParam>);
+}
+
+// A list that is scored on its own: the values are those of all logits, and logits that are known stay so.
+TEST(PoolMaxOf, AListWithAndWithoutKnownLogits) {
+  const auto p = test::random_problem<float>({500, 20, 4, 3}, 1);
+  const Query q = p.query().resolved(500);
+  Selection selection;
+  selection.add(Span{40, 90});
+  const std::vector<Position> list = {0, 7, 39, 40, 89, 90, 91, 123, 400, 499};
+  const std::vector<Position> left = {0, 7, 39, 90, 91, 123, 400, 499};
+  Workspace ws, other;
+  const Logits<float> all = logits(q, p.kv(), other);
+  const std::vector<float> before(all.data, all.data + 3 * all.stride);
+  for (Workspace* of : {&ws, &other}) {
+    const std::uint64_t read = of->reads.keys;
+    const Pooled<float> x = pool_max_of(std::span<const Position>(list), q, p.kv(), selection, *of);
+    ASSERT_EQ(x.count, left.size());
+    for (std::size_t j = 0; j < left.size(); ++j) {
+      EXPECT_EQ(x.positions[j], left[j]);
+      float largest = -kInfinity<float>;
+      for (std::size_t h = 0; h < 3; ++h) largest = std::max(largest, all.of_head(h)[left[j]]);
+      EXPECT_EQ(x.scores[j], largest);
+    }
+    EXPECT_EQ(of->reads.keys - read, of == &ws ? left.size() : 0u);
+  }
+  EXPECT_EQ(std::memcmp(all.data, before.data(), before.size() * sizeof(float)), 0);
 }
 
 }  // namespace

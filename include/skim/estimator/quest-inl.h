@@ -37,7 +37,7 @@ struct ByScore {
   }
 };
 
-/// Ranks of pages in the order of their scores, in the workspace: as many as it takes for `budget` unselected positions.
+/// Ranks of pages in the order of their scores, in the workspace: as many as hold `budget` unselected positions.
 struct FirstPages {
   std::size_t* ranks = nullptr;
   std::size_t count = 0;
@@ -83,8 +83,8 @@ struct Select<Quest> {
 
  private:
   template <class Kv>
-  static void run(const Quest& e, const PageBoxes& boxes, const BasicQuery<float>& q, const Kv& kv, Selection& selection,
-                  Workspace& ws) {
+  static void run(const Quest& e, const PageBoxes& boxes, const BasicQuery<float>& q, const Kv& kv,
+                  Selection& selection, Workspace& ws) {
     const auto budget = static_cast<Position>(e.budget.count(q.visible.size()));
     if (budget == 0) return;
     if (budget >= count_gaps(selection, q.visible)) return add_gaps(selection, q.visible);
@@ -105,7 +105,8 @@ struct Select<Quest> {
     const Position of_pages = budget - of_newest;
     const FirstPages first(pages, left, scores, of_pages, ws);
     const std::size_t last = first.ranks[first.count - 1];
-    const Span cut = newest_of(selection, intersect(pages.span(last), q.visible), left[last] - (first.positions - of_pages));
+    const Position over = first.positions - of_pages;
+    const Span cut = newest_of(selection, intersect(pages.span(last), q.visible), left[last] - over);
     std::sort(first.ranks, first.ranks + first.count, Ascending{});
 
     Span* runs = ws.get<Span>(Workspace::kChosen, first.count + 1);

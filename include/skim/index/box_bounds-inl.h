@@ -119,7 +119,8 @@ struct BoxBlock {
 ///                               and of |q| |key|, and that of the few operations here; |key| is no more than reach
 ///   off reach                   what the query is rounded by, for keys of int8
 /// and by what underflows, whether to a number with few digits or, in a thread that flushes them, to zero.
-HWY_INLINE void spread_dots(const BoxQuery& q, const BoxBlock& block, float* HWY_RESTRICT low, float* HWY_RESTRICT high) {
+HWY_INLINE void spread_dots(const BoxQuery& q, const BoxBlock& block, float* HWY_RESTRICT low,
+                            float* HWY_RESTRICT high) {
   constexpr float kUnderflow = 0x1p-90f;
   const Tag<float> tag;
   const BasicQuery<float>& of = *q.rows.query;
@@ -139,7 +140,8 @@ HWY_INLINE void spread_dots(const BoxQuery& q, const BoxBlock& block, float* HWY
 
 /// Bounds of dot products become bounds of logits. Each step of the rule is monotone, as it is rounded too, but for
 /// tanh.
-HWY_INLINE void spread_rule(const BoxQuery& q, const BoxBlock& block, float* HWY_RESTRICT low, float* HWY_RESTRICT high) {
+HWY_INLINE void spread_rule(const BoxQuery& q, const BoxBlock& block, float* HWY_RESTRICT low,
+                            float* HWY_RESTRICT high) {
   const Tag<float> tag;
   const BasicQuery<float>& of = *q.rows.query;
   BasicQuery<float> without_distance = of;

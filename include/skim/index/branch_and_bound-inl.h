@@ -45,7 +45,7 @@ class BranchAndBound {
   }
 
  private:
-  /// Of the keys that are worth scoring so many times k come first: enough to find a threshold, in rows near each other.
+  /// So many times k keys are scored to find a threshold.
   static constexpr std::size_t kScoredFirst = 2;
   /// A sample is one page in kSampledStride, but at least so many.
   static constexpr std::size_t kSampledPages = 32, kSampledStride = 16;
@@ -64,17 +64,19 @@ class BranchAndBound {
     const std::size_t kept = exclude(sample, std::max<std::size_t>(1, k * of_sample / unselected_));
     using Key = typename Kv::Key;
     const auto row = static_cast<double>(row_values<Key>(boxes_.key_dim()) * sizeof(Key));
-    const double box = static_cast<double>(2 * boxes_.key_dim() * sizeof(BF16)) / static_cast<double>(boxes_.page_size());
+    const double box = static_cast<double>(2 * boxes_.key_dim() * sizeof(BF16)) /
+                       static_cast<double>(boxes_.page_size());
     const double listed = static_cast<double>(positions_of(kept)) / static_cast<double>(of_sample);
     return box / row + share(kScoredFirst * k) + listed <= kWorthBounds;
   }
 
   std::size_t count_sample(const PageSet& sample) {
-    return count_left(sample, selection_, q_.visible, ws_.get<Position>(Workspace::kCandidates, sample.count)).positions;
+    Position* left = ws_.get<Position>(Workspace::kCandidates, sample.count);
+    return count_left(sample, selection_, q_.visible, left).positions;
   }
 
-  /// Excludes pages of a set as far as its k largest unselected logits go: those that are left are kept_[0 .. result), ranks
-  /// in ascending order.
+  /// Excludes the pages of a set that cannot hold one of its k largest unselected logits. The ranks of the others become
+  /// kept_[0 .. result), ascending.
   std::size_t exclude(const PageSet& pages, std::size_t k) {
     const std::size_t room = round_up(pages.count, kBlock);
     float* low = ws_.get<float>(Workspace::kBounds, 2 * room + pages.count * (sizeof(Position) / sizeof(float)));
@@ -131,7 +133,8 @@ class BranchAndBound {
 
   /// The newest positions, of which there is no box yet.
   Span tail(const PageSet& pages) const {
-    return {std::max(q_.visible.first, static_cast<Position>(pages.first + pages.count) * pages.page_size), q_.visible.last};
+    const Position end = static_cast<Position>(pages.first + pages.count) * pages.page_size;
+    return {std::max(q_.visible.first, end), q_.visible.last};
   }
 
   std::span<const Position> list(const PageSet& pages, std::size_t kept) {
