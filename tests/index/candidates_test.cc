@@ -202,6 +202,10 @@ void expect_brute_force(const Problem<K>& p, const Query& query, const Sketch8& 
       const auto rest = positions_of(select(stack(Sinks{5}, Window{33}, TopK{k}), q, p.kv()));
       ASSERT_EQ(positions_of(select(stack(Sinks{5}, Window{33}, exact_by_sketch(k)), q, with_index(p.kv(), sketch))), rest)
           << "k " << k << " after sinks and window";
+      // After a stage that reads every key the logits are known, and not computed again.
+      ASSERT_EQ(positions_of(select(stack(TopK{7}, exact_by_sketch(k)), q, with_index(p.kv(), sketch))),
+                positions_of(select(stack(TopK{7}, TopK{k}), q, p.kv())))
+          << "k " << k << " after top-k";
     }
   }
 }

@@ -35,6 +35,12 @@ constexpr IndexedCase kCases[] = {
     {"TopKAmongCandidates", "topk(7,by=sketch4,candidates=20)", "topk(1000000,by=sketch4,candidates=20)",
      "topk(7,by=sketch4,candidates=20)", true},
     {"TopKByBounds", "topk(7,by=sketch8,exact)", "topk(1000000,by=sketch8,exact)", "topk(7,by=sketch8,exact)", true, true},
+    {"TopKByBoxes", "topk(7,by=boxes,exact)", "topk(1000000,by=boxes,exact)", "topk(7,by=boxes,exact)", true, true},
+    {"TopKAmongPages", "topk(7,by=boxes,candidates=64)", "topk(1000000,by=boxes,candidates=64)",
+     "topk(7,by=boxes,candidates=64)", true},
+    {"Quest", "quest(40)", "quest(1000000)", "quest(40)", true},
+    {"SystematicByMeans", "systematic(6,by=means)", "systematic(1000000,by=means)", "sinks(0)", true},
+    {"Summaries", "sinks(2)+quest(32)+summaries", "quest(1000000)+summaries", "sinks(2)+quest(32)", true},
     {"PriorityBySketch4", "priority(6,by=sketch4)", "priority(1000000,by=sketch4)", "sinks(0)", true},
     {"SystematicBySketch1", "systematic(6,by=sketch1)", "systematic(1000000,by=sketch1)", "sinks(0)", true},
     {"MultinomialBySketch8", "multinomial(6,by=sketch8)", "multinomial(1000000,by=sketch8)", "sinks(0)", true},
@@ -50,14 +56,19 @@ constexpr IndexedCase kCases[] = {
 
 void PrintTo(const IndexedCase& one, std::ostream* out) { *out << one.some; }
 
-/// Indexes of one KV head: sketches, and scores that have nothing to do with its keys, for the newest `rows` positions.
+/// Indexes of one KV head: sketches, boxes and means, and scores that have nothing to do with its keys, for the newest
+/// `rows` positions.
 struct Beside {
   Sketches sketches;
+  PageBoxes boxes;
+  PageMeans means;
   std::vector<float> numbers;
   ExternalScores external;
 
   template <class Kv>
   Beside(const Kv& kv, std::size_t rows, std::uint64_t seed) : sketches(kv) {
+    append(boxes, kv);
+    append(means, kv);
     const auto n = static_cast<std::size_t>(kv.size());
     std::mt19937_64 generator(seed);
     std::normal_distribution<float> normal;
@@ -69,7 +80,7 @@ struct Beside {
 
   template <class Kv>
   auto operator()(const Kv& kv) const {
-    return with_index(kv, sketches.one, sketches.four, sketches.eight, external);
+    return with_index(kv, sketches.one, sketches.four, sketches.eight, boxes, means, external);
   }
 };
 
@@ -171,10 +182,11 @@ TEST_P(IndexedLaws, AttentionIsThatOverTheSelection) {
     const std::vector<Query> parts = selecting(q);
     for (std::size_t i = 0; i < parts.size(); ++i) {
       const Selection selection = select(some, parts[i], beside(p.kv()));
-      const State state = attend(selection, parts[i], p.kv());
+      const State state = attend(selection, parts[i], beside(p.kv()));
       StateView of_part = fused.view();
       if (parts.size() > 1) of_part = of_part.head(i);
-      ASSERT_TRUE(agrees(of_part, p, parts[i], list_of(selection)));
+      // What summaries stand for is tested where they are.
+      ASSERT_TRUE(!selection.summaries().empty() || agrees(of_part, p, parts[i], list_of(selection)));
       ASSERT_TRUE(same_bits(state.out(), of_part.out.data, parts[i].heads() * p.shape.d_v));
     }
   });
@@ -204,7 +216,7 @@ TEST_P(IndexedLaws, ByBoundsItIsTheAnswerOfTheKeys) {
 
 // ---- layers -----------------------------------------------------------------------------------------------------
 
-using Flat = IndexedKv<ContiguousKv<K>, Sketch1, Sketch4, Sketch8, ExternalScores>;
+using Flat = IndexedKv<ContiguousKv<K>, Sketch1, Sketch4, Sketch8, PageBoxes, PageMeans, ExternalScores>;
 
 /// A layer whose KV heads carry indexes.
 struct IndexedLayer {

@@ -358,9 +358,9 @@ mutant "centre not added back" index/scan-inl.h index/scan_test.cc <<'EOF'
         const auto centre = hn::Set(tag, 0 * centres[h]);
 EOF
 mutant "centre of the next segment" index/scan-inl.h index/scan_test.cc <<'EOF'
-    const float* centres = q.centres + key / kSegment * heads;
+    const float* centres = q.centres + key / sketch.segment() * heads;
 ===
-    const float* centres = q.centres + (key + kKeys) / kSegment * heads;
+    const float* centres = q.centres + (key + kKeys) / sketch.segment() * heads;
 EOF
 mutant "bits of a table in the wrong order" index/scan-inl.h index/scan_test.cc <<'EOF'
         if ((code >> j & 1u) == (v > 0 ? 1u : 0u)) sum += 2 * std::abs(v);
@@ -378,9 +378,9 @@ mutant "nibbles are 8 too large" index/scan-inl.h index/scan_test.cc <<'EOF'
         for (std::size_t c = 0; c + 1 < d; ++c) out[h].excess += 8 * row[c];
 EOF
 mutant "a segment is sketched before it is complete" index/sketch-inl.h index/sketch_test.cc <<'EOF'
-    if (kv.size() - first < static_cast<Position>(Sketch<kBits>::kSegment)) break;
+    if (kv.size() - sketch.sketched() < static_cast<Position>(sketch.segment())) break;
 ===
-    if (kv.size() - first < static_cast<Position>(Sketch<kBits>::kSegment) - 1) break;
+    if (kv.size() - sketch.sketched() < static_cast<Position>(sketch.segment()) - 1) break;
 EOF
 mutant "truncate keeps the note of a key" index/sketch-inl.h index/sketch_test.cc <<'EOF'
 unsketched[unsketched.size() - 1] >= static_cast<Position>(keys)) {
@@ -398,13 +398,13 @@ mutant "keys without a sketch not scored" index/scores-inl.h index/scores_test.c
     if (!q.visible.contains(at + 600)) continue;
 EOF
 mutant "scores of an index outlive their query" attend/attend-inl.h index/scores_test.cc <<'EOF'
-  ws.scored_by = Source::kKeys;
+  ws.scored_by = known.scored_by;
 ===
 EOF
-mutant "a shortlist is scored over known logits" kernel/pool-inl.h index/scores_test.cc <<'EOF'
-Workspace::kShortlist
+mutant "a shortlist takes known logits from the front" kernel/pool-inl.h index/candidates_test.cc <<'EOF'
+known.data + (left[j] - known.first)
 ===
-Workspace::kLogits
+known.data + left[j]
 EOF
 mutant "bound without the query's rounding" index/candidates-inl.h index/candidates_test.cc <<'EOF'
 2 * of.off * far + rounding
@@ -427,9 +427,9 @@ std::numeric_limits<float>::quiet_NaN());
 kInfinity<float>);
 EOF
 mutant "floor of a proposal missing" estimator/proportional-inl.h laws/proposal_exact_test.cc <<'EOF'
-  const auto floor = hn::Set(tag, -kProposalRange<Real>);
+, floor = hn::Set(tag, -kProposalRange<Real>);
 ===
-  const auto floor = hn::Set(tag, -std::numeric_limits<Real>::infinity());
+, floor = hn::Set(tag, -kInfinity<Real>);
 EOF
 mutant "weight from the exact logit" estimator/priority-inl.h laws/proposal_exact_test.cc <<'EOF'
 sample.log_weight(tail.log_proposal[sample.ranks[j]]); });
