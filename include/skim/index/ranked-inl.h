@@ -68,13 +68,15 @@ void pooled_scores(const BasicQuery<float>& q, const SketchQueries& queries, con
 }
 
 /// What about `wanted` of the visible positions reach, read off a sample of those that are sketched; rather too low, since
-/// neighbours may be alike and a sample is made of runs of them.
+/// neighbours may be alike and a sample is made of runs of them. -infinity if a sample says nothing.
 template <int kBits>
 float likely_threshold(const BasicQuery<float>& q, const SketchQueries& queries, const Sketch<kBits>& sketch,
                        std::size_t wanted, Workspace& ws) {
   constexpr std::size_t kRuns = 64, kRun = 64;  // whole blocks of codes
+  const Position sketched = intersect(q.visible, {0, sketch.sketched()}).size();
+  if (sketched < static_cast<Position>(2 * kRuns * kRun)) return -kInfinity<float>;  // long segments: most is tail
   const auto first = static_cast<std::size_t>(q.visible.first);
-  const std::size_t step = static_cast<std::size_t>(std::min(q.visible.last, sketch.sketched()) - q.visible.first) / kRuns;
+  const std::size_t step = static_cast<std::size_t>(sketched) / kRuns;
   const auto run = [&](std::size_t r) {
     const std::size_t jitter = (r * 0x9E3779B97F4A7C15u >> 32) % (step - kRun);  // periodic keys would fool a comb
     const auto at = static_cast<Position>((first + r * step + jitter + kRun - 1) / kRun * kRun);
