@@ -216,7 +216,8 @@ TYPED_TEST(BoundsOf, TopKByThemIsTopK) {
     for (const Rule& rule : kRules) {
       const std::size_t n = 700 + 37 * (seed % 5);
       SCOPED_TRACE(testing::Message() << kind.name << ", " << rule.name << ", " << n << " keys");
-      const auto p = problem_of<TypeParam>(kind, {n, 40, 1, 1 + seed % 4}, ++seed);
+      const auto p = problem_of<TypeParam>(kind, {n, 40, 1, 1 + seed % 4}, seed + 1);
+      ++seed;
       Query q = p.query();
       q.logit = rule.rule;
       expect_brute_force(p, q, sketch_of<Sketch8>(p.kv()), {1, 9, 70});

@@ -204,14 +204,16 @@ TEST_P(IndexedLaws, PagesChangeNoBit) {
   });
 }
 
-// An index changes what is read, not what is right: by bounds, top-k is top-k.
-TEST_P(IndexedLaws, ByBoundsItIsTheAnswerOfTheKeys) {
-  if (!GetParam().by_keys) GTEST_SKIP() << "goes by what the index says";
-  for_each_problem([&](const Problem<K>& p, const Beside& beside, const Query& q) {
-    State by_index = attend(some, q, beside(p.kv())), by_keys = attend(TopK{7}, q, p.kv());
-    // Rescored picks against known logits: the same selection, the same bits.
-    ASSERT_TRUE(same_bits(by_index.out(), by_keys.out(), p.shape.group * p.shape.d_v));
-  });
+// An index changes what is read, not what is right: by bounds, top-k is top-k, the same selection and the same bits.
+TEST(IndexedLawsByBounds, AreTheAnswerOfTheKeys) {
+  for (const IndexedCase& one : kCases) {
+    if (!one.by_keys) continue;
+    const StageList by_bounds = parse(one.some);
+    for_each_problem([&](const Problem<K>& p, const Beside& beside, const Query& q) {
+      State by_index = attend(by_bounds, q, beside(p.kv())), by_keys = attend(TopK{7}, q, p.kv());
+      ASSERT_TRUE(same_bits(by_index.out(), by_keys.out(), p.shape.group * p.shape.d_v)) << one.some;
+    });
+  }
 }
 
 // ---- layers -----------------------------------------------------------------------------------------------------

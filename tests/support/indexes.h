@@ -58,7 +58,7 @@ int code_of(const Sketch<kBits>& sketch, std::size_t i, std::size_t c) {
 /// Component c of the centre of key i.
 template <int kBits>
 double centre_of(const Sketch<kBits>& sketch, std::size_t i, std::size_t c) {
-  return to_float(SketchAccess::centres(sketch)[i / Sketch<kBits>::kSegment * sketch.key_dim() + c]);
+  return to_float(SketchAccess::centres(sketch)[i / sketch.segment() * sketch.key_dim() + c]);
 }
 
 /// Of 8 and 4 bits: what the sketch takes component c of key i for.
