@@ -83,6 +83,9 @@ class Rounds {
 
   bool has(const std::string& name) const { return find(name) != field_.size(); }
 
+  /// Processor time of `name` / processor time of `over`, of all calls: for a machine so loaded that `ratio` is chance.
+  double cpu_ratio(const std::string& name, const std::string& over) const { return cpu_[at(name)] / cpu_[at(over)]; }
+
   /// Median time of one call.
   double seconds(const std::string& name) const { return median(seconds_[at(name)]); }
 

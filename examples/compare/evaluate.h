@@ -39,6 +39,9 @@ struct Accuracy {
   double worst_error() const;
 };
 
+/// Where others ran more than this share of the timed seconds, speeds are ratios of processor time.
+inline constexpr double kLoaded = 0.1;
+
 struct Speed {
   double microseconds = 0;  // per query position and KV head, median over rounds
   double vs_dense = 0;      // dense time / this time, median of the ratios of each round

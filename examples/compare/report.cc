@@ -98,9 +98,10 @@ void print_how_timed(std::span<const Speed> speeds) {
       "median\n"
       "of %zu rounds; speed is dense time over this time, median of the ratios of each round. Nothing\n"
       "empties the caches: dense reads %s MB a round%s. Others ran in at most\n%s of the timed "
-      "seconds.\n",
+      "seconds%s.\n",
       target_name().c_str(), speeds[0].rounds, short_number(speeds[0].megabytes).c_str(),
-      last_level_cache().c_str(), percent(off_cpu).c_str());
+      last_level_cache().c_str(), percent(off_cpu).c_str(),
+      off_cpu > kLoaded ? "; where that is more than a tenth, speed is a ratio of processor times" : "");
 }
 
 void write_csv(const std::filesystem::path& path, const Problem& problem,

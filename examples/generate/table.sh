@@ -55,6 +55,10 @@ for share in 0.05 0.1; do
   indexed_row "topk(fraction($share),by=sketch4,candidates=fraction(0.2))"
   indexed_row "topk(fraction($share),by=sketch1)"
   indexed_row "topk(fraction($share),by=sketch1,candidates=fraction(0.2))"
+  indexed_row "topk(fraction($share),by=boxes,exact)"
+  indexed_row "sinks(1)+window(4)+quest(fraction($share))"
+  indexed_row "topk(fraction($share))+summaries"
+  indexed_row "topk(fraction($share),by=sketch4)+summaries"
   indexed_row "priority(fraction($share))"
   indexed_row "priority(fraction($share),by=sketch8)"
   indexed_row "priority(fraction($share),by=sketch4)"
@@ -64,7 +68,7 @@ for share in 0.05 0.1; do
 done
 echo
 echo "Bytes a token and KV head:"
-for estimator in "topk(4,by=sketch1)" "topk(4,by=sketch4)" "topk(4,by=sketch8)"; do
+for estimator in "topk(4,by=sketch1)" "topk(4,by=sketch4)" "topk(4,by=sketch8)" "quest(4)" "sinks(4)+summaries"; do
   for type in f32 bf16; do
     "$program" --model "$model" --perplexity "$text" --estimator "$estimator" --kv $type "${long[@]}" 2>&1 >/dev/null |
       sed -n "s/^bytes a token and KV head:/- $type:/p"
