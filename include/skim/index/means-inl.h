@@ -43,10 +43,8 @@ void add_page(PageMeans& means, const Kv& kv) {
   const float* keys = widen_run<float>(kv, run, d, [](const auto& block) { return block.keys; }, room.data());
   const float* values =
       widen_run<float>(kv, run, d_v, [](const auto& block) { return block.values; }, room.data() + count * d);
-  std::size_t kept = 0;
   for (std::size_t t = 0; t < count; ++t) {
     finite[t] = all_finite(keys + t * d, d) && all_finite(values + t * d_v, d_v);
-    kept += finite[t] ? 1u : 0u;
   }
   Access::keys(means).resize((number + 1) * d);
   Access::values(means).resize((number + 1) * d_v);
@@ -55,7 +53,7 @@ void add_page(PageMeans& means, const Kv& kv) {
   centre_of(keys, finite.data(), count, d, key);
   centre_of(values, finite.data(), count, d_v, value);
   // The largest floats are infinite in bfloat16.
-  const bool says_something = kept != 0 && all_finite(key, d) && all_finite(value, d_v);
+  const bool says_something = all_finite(key, d) && all_finite(value, d_v);
   for (std::size_t t = 0; t < count; ++t) {
     if (!finite[t] || !says_something) left_out.push_back(first + static_cast<Position>(t));
   }
