@@ -42,7 +42,7 @@ TYPED_TEST(Proportional, TailIsWhatIsLeft) {
   selection.add(7);
   selection.add(9);
   HWY_NAMESPACE::commit(selection);
-  const Tail<TypeParam> tail = tail_of(Budget(5), q, p.kv(), selection, ws);
+  const Tail<TypeParam> tail = tail_of(Budget(5), Source::kKeys, q, p.kv(), selection, ws);
   ASSERT_EQ(tail.n, 15u);
   EXPECT_EQ(tail.budget, 5u);
   std::size_t rank = 0;
@@ -61,7 +61,7 @@ TYPED_TEST(Proportional, NothingOrEverythingIsDoneAtOnce) {
     Selection selection;
     selection.add(skim::Span{0, 3});
     HWY_NAMESPACE::commit(selection);
-    const Tail<TypeParam> tail = tail_of(Budget(budget), q, p.kv(), selection, ws);
+    const Tail<TypeParam> tail = tail_of(Budget(budget), Source::kKeys, q, p.kv(), selection, ws);
     const bool sampled = budget == 16;
     EXPECT_EQ(tail.n, sampled ? 17u : 0u) << budget;
     EXPECT_EQ(selection.picks().size(), 0u);
@@ -80,7 +80,7 @@ TYPED_TEST(Proportional, BudgetCountsVisiblePositions) {
   Selection selection;
   selection.add(skim::Span{0, 50});
   HWY_NAMESPACE::commit(selection);
-  EXPECT_EQ(tail_of(fraction(0.1), q, p.kv(), selection, ws).budget, 10u);
+  EXPECT_EQ(tail_of(fraction(0.1), Source::kKeys, q, p.kv(), selection, ws).budget, 10u);
 }
 
 // One head: its logits. A group: ln of the mean of its heads' probabilities over the residual.
@@ -94,7 +94,7 @@ TYPED_TEST(Proportional, GroupsPoolTheirProbabilities) {
       Selection selection;
       selection.add(skim::Span{0, 2});
       HWY_NAMESPACE::commit(selection);
-      const Tail<TypeParam> tail = tail_of(Budget(4), q, p.kv(), selection, ws);
+      const Tail<TypeParam> tail = tail_of(Budget(4), Source::kKeys, q, p.kv(), selection, ws);
       const std::vector<double> share = reference_proposal(p, middle_of(n, 2, 0));
       ASSERT_EQ(tail.n, share.size());
       for (std::size_t j = 0; j < share.size(); ++j) {
@@ -119,7 +119,7 @@ TYPED_TEST(Proportional, GroupPoolsOverTheHeadsThatAreNumbers) {
   Workspace ws;
   ws.logits = all.data();
   Selection selection;
-  const Tail<TypeParam> tail = tail_of(Budget(4), p.query().resolved(9), p.kv(), selection, ws);
+  const Tail<TypeParam> tail = tail_of(Budget(4), Source::kKeys, p.query().resolved(9), p.kv(), selection, ws);
   ASSERT_EQ(tail.n, 9u);
   const std::vector<double> share = reference_proposal(GivenLogits<TypeParam>(s), middle_of(9, 0, 0));
   for (std::size_t i = 0; i < 9; ++i) {
