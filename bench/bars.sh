@@ -14,6 +14,8 @@ program=${SKIM_BENCH:-build/release/bench/skim_bench}
 table=
 if [ "${1:-}" = index ]; then
   table=index
+  # Indexes live in ordinary memory: the C library gives it huge pages, where keys and values have them from the arena.
+  export GLIBC_TUNABLES=glibc.malloc.hugetlb=1
   shift
 fi
 
