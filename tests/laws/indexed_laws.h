@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Do estimators that go by an index obey the laws? One suite, instantiated by a file for each storage type:
-// SKIM_LAWS_STORAGE names the type of keys and values. Estimators are text, one type for all of them. (Law 6 is in
+// SKIM_LAWS_STORAGE names the type of keys and values, SKIM_LAWS_SUITE(x) the suites. Estimators are text, one type for
+// all of them. (Law 6 is in
 // proposal_exact_test.cc.)
 #include <algorithm>
 #include <numeric>
@@ -117,11 +118,11 @@ inline std::vector<Query> selecting(const Query& q) {
   return heads;
 }
 
-struct IndexedLaws : testing::TestWithParam<IndexedCase> {
+struct SKIM_LAWS_SUITE(IndexedLaws) : testing::TestWithParam<IndexedCase> {
   StageList some = parse(GetParam().some), all = parse(GetParam().all), exact = parse(GetParam().exact);
 };
 
-TEST_P(IndexedLaws, Law1_PositionsAreVisibleAndNoneIsTwice) {
+TEST_P(SKIM_LAWS_SUITE(IndexedLaws), Law1_PositionsAreVisibleAndNoneIsTwice) {
   for_each_problem([&](const Problem<K>& p, const Beside& beside, const Query& q) {
     for (const Query& one : selecting(q)) {
       const Selection selection = select(some, one, beside(p.kv()));
@@ -145,7 +146,7 @@ TEST_P(IndexedLaws, Law1_PositionsAreVisibleAndNoneIsTwice) {
   });
 }
 
-TEST_P(IndexedLaws, Law2_WhatIsNotSampledHasWeightOne) {
+TEST_P(SKIM_LAWS_SUITE(IndexedLaws), Law2_WhatIsNotSampledHasWeightOne) {
   for_each_problem([&](const Problem<K>& p, const Beside& beside, const Query& q) {
     for (const Query& one : selecting(q)) {
       std::vector<double> log_weight(p.shape.n, kNan);
@@ -165,7 +166,7 @@ TEST_P(IndexedLaws, Law2_WhatIsNotSampledHasWeightOne) {
   });
 }
 
-TEST_P(IndexedLaws, Law4_ABudgetForAllIsDense) {
+TEST_P(SKIM_LAWS_SUITE(IndexedLaws), Law4_ABudgetForAllIsDense) {
   for_each_problem([&](const Problem<K>& p, const Beside& beside, const Query& q) {
     State dense = attend(Dense{}, q, p.kv()), state = attend(all, q, beside(p.kv()));
     ASSERT_TRUE(agrees_with_dense(state.view(), p, q));
@@ -176,7 +177,7 @@ TEST_P(IndexedLaws, Law4_ABudgetForAllIsDense) {
   });
 }
 
-TEST_P(IndexedLaws, AttentionIsThatOverTheSelection) {
+TEST_P(SKIM_LAWS_SUITE(IndexedLaws), AttentionIsThatOverTheSelection) {
   for_each_problem([&](const Problem<K>& p, const Beside& beside, const Query& q) {
     State fused = attend(some, q, beside(p.kv()));
     const std::vector<Query> parts = selecting(q);
@@ -192,7 +193,7 @@ TEST_P(IndexedLaws, AttentionIsThatOverTheSelection) {
   });
 }
 
-TEST_P(IndexedLaws, PagesChangeNoBit) {
+TEST_P(SKIM_LAWS_SUITE(IndexedLaws), PagesChangeNoBit) {
   for_each_problem([&](const Problem<K>& p, const Beside& beside, const Query& q) {
     State flat = attend(some, q, beside(p.kv()));
     for (const std::size_t page_size : {3u, 16u}) {
@@ -205,7 +206,7 @@ TEST_P(IndexedLaws, PagesChangeNoBit) {
 }
 
 // An index changes what is read, not what is right: by bounds, top-k is top-k, the same selection and the same bits.
-TEST(IndexedLawsByBounds, AreTheAnswerOfTheKeys) {
+TEST(SKIM_LAWS_SUITE(IndexedLawsByBounds), AreTheAnswerOfTheKeys) {
   for (const IndexedCase& one : kCases) {
     if (!one.by_keys) continue;
     const StageList by_bounds = parse(one.some);
@@ -238,7 +239,7 @@ struct IndexedLayer {
 };
 
 // Many units of work; and few, with chunks for several threads.
-TEST_P(IndexedLaws, Law5_EqualStreamGivesEqualBits) {
+TEST_P(SKIM_LAWS_SUITE(IndexedLaws), Law5_EqualStreamGivesEqualBits) {
   const std::vector<std::vector<Sequence>> batches = {{{5, 600}, {1, 7}, {0, 9}, {9, 300}}, {{1, 13000}}};
   for (const auto& batch : batches) {
     const IndexedLayer layer(batch, batch.size());
@@ -265,7 +266,7 @@ TEST_P(IndexedLaws, Law5_EqualStreamGivesEqualBits) {
 }
 
 // A layer is its rows one by one.
-TEST_P(IndexedLaws, Law5_ARowOfALayerIsThatRowAlone) {
+TEST_P(SKIM_LAWS_SUITE(IndexedLaws), Law5_ARowOfALayerIsThatRowAlone) {
   const IndexedLayer layer({{6, 600}, {1, 280}}, 9);
   LayerQuery query = layer.p.query();
   query.stream = {7, 8, 0, 0};
@@ -284,7 +285,7 @@ TEST_P(IndexedLaws, Law5_ARowOfALayerIsThatRowAlone) {
   }
 }
 
-TEST_P(IndexedLaws, Law7_NothingIsAllocatedAfterWarmUp) {
+TEST_P(SKIM_LAWS_SUITE(IndexedLaws), Law7_NothingIsAllocatedAfterWarmUp) {
   Workspace ws;
   const auto large = random_problem<K>({1100, 16, 8, 8}, 1), small = random_problem<K>({300, 16, 8, 3}, 2);
   const Beside beside_large(large.kv(), 1, 1), beside_small(small.kv(), 1, 2);
@@ -329,7 +330,7 @@ TEST_P(IndexedLaws, Law7_NothingIsAllocatedAfterWarmUp) {
 
 // A row of a chunk selects what the same row selects when it is decoded alone: while no segment is completed between
 // the two, for its keys then change from exact to sketched; and by bounds always.
-TEST_P(IndexedLaws, Law8_RowsOfAChunkSelectAsInDecoding) {
+TEST_P(SKIM_LAWS_SUITE(IndexedLaws), Law8_RowsOfAChunkSelectAsInDecoding) {
   for (const std::size_t n : {700u, 515u}) {
     if (n == 515 && !GetParam().by_keys) continue;
     const auto p = random_problem<K>({n, 46, 8, 4}, n);
@@ -350,7 +351,7 @@ TEST_P(IndexedLaws, Law8_RowsOfAChunkSelectAsInDecoding) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, IndexedLaws, testing::ValuesIn(kCases),
+INSTANTIATE_TEST_SUITE_P(All, SKIM_LAWS_SUITE(IndexedLaws), testing::ValuesIn(kCases),
                          [](const auto& one) { return std::string(one.param.name); });
 
 }  // namespace
