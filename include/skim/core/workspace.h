@@ -14,7 +14,8 @@
 namespace skim::inline SKIM_ABI {
 
 /// What calls have read with one workspace, summed up until the caller sets it back: rows, and bytes of indexes. A row
-/// that is read twice, as a candidate and when it is attended to, counts twice.
+/// that is read twice, as a candidate and when it is attended to, counts twice. Many rows at once, by matrix products, are
+/// not counted.
 struct Reads {
   std::uint64_t keys = 0;
   std::uint64_t values = 0;

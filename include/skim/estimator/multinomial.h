@@ -12,7 +12,7 @@ namespace skim::inline SKIM_ABI {
 /// Oracle sampling: `budget` independent draws from the softmax over the r positions that are left. A position
 /// drawn c times is one pick of weight c / (B pi_i). Numerator and denominator are unbiased; the denominator
 /// is exact, since every draw adds D / B to it, so the ratio is unbiased too when nothing precedes this stage.
-/// A group draws from the mean of its heads' probabilities. Reads every key.
+/// A group draws from the mean of its heads' probabilities. Reads every key, or the index it goes by.
 /// MagicPIG, arXiv 2410.16179, section 3.2.
 struct MultinomialTail {
   static constexpr bool stands_for_rest = true;

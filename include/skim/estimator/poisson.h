@@ -12,7 +12,7 @@ namespace skim::inline SKIM_ABI {
 /// Poisson sampling: every position that is left on its own, with probability p_i = min(1, c e^{s_i}), c such
 /// that the expected number is the budget; weight 1 / p_i. The number of picks is random, and can be 0 or all:
 /// the price of independence. Numerator and denominator are unbiased, their ratio is consistent.
-/// A group samples by the mean of its heads' probabilities. Reads every key.
+/// A group samples by the mean of its heads' probabilities. Reads every key, or the index it goes by.
 struct PoissonTail {
   static constexpr bool stands_for_rest = true;
   static constexpr bool reads_logits = true;

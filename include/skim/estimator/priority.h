@@ -13,7 +13,7 @@ namespace skim::inline SKIM_ABI {
 /// largest priorities a_i / u_i. With tau the (K+1)-th priority, the weight of a selected position is
 /// max(1, tau / a_i). Numerator and denominator are unbiased, their ratio is consistent. The inclusion
 /// probability min(1, a_i / tau) is conditional on tau. A group samples by the mean of its heads'
-/// probabilities. Reads every key.
+/// probabilities. Reads every key, or the index it goes by.
 ///
 /// Duffield, Lund, Thorup, "Priority sampling for estimation of arbitrary subset sums", JACM 54 (2007).
 struct PriorityTail {

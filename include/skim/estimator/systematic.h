@@ -13,7 +13,7 @@ namespace skim::inline SKIM_ABI {
 /// that are left add up to the budget b; one uniform number and b equally spaced points in the prefix sums choose
 /// exactly b positions, none twice, each with weight 1 / p_i. Numerator and denominator are unbiased, their
 /// ratio is consistent. Joint inclusions depend on the order of the keys.
-/// A group samples by the mean of its heads' probabilities. Reads every key.
+/// A group samples by the mean of its heads' probabilities. Reads every key, or the index it goes by.
 /// Madow, "On the theory of systematic sampling, II", Ann. Math. Statist. 20 (1949).
 struct SystematicTail {
   static constexpr bool stands_for_rest = true;
