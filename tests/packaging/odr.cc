@@ -71,7 +71,7 @@ double verbs(const auto& estimator) {
   return static_cast<double>(state.lse());
 }
 
-/// One head with sketches of all three sizes beside it, in storage T.
+/// One head with sketches of all three sizes and page boxes beside it, in storage T.
 template <class T>
 double indexed(const auto& estimator) {
   constexpr std::size_t kRow = skim::row_values<T>(kDim);
@@ -91,10 +91,14 @@ double indexed(const auto& estimator) {
   skim::append(eight, kv, 0);
   skim::truncate(eight, kv, kPositions - 1);
   skim::append(eight, kv);
+  skim::PageBoxes boxes;
+  skim::append(boxes, kv);
+  skim::truncate(boxes, kv, kPositions - 1);
+  skim::append(boxes, kv);
   const skim::ExternalScores external{{scores.data(), 1, kPositions}, kPositions - 1};
   skim::Query query;
   query.rows = {q.data(), 2, kDim};
-  skim::State state = skim::attend(estimator, query, skim::with_index(kv, one, four, eight, external));
+  skim::State state = skim::attend(estimator, query, skim::with_index(kv, one, four, eight, boxes, external));
   return static_cast<double>(state.lse());
 }
 
@@ -104,7 +108,8 @@ double ODR_NAME() {
   const auto stack = skim::stack(skim::Sinks{4}, skim::Window{16}, skim::TopK{32}, skim::PriorityTail{32});
   const auto text = skim::parse("sinks(4)+topk(power(2,0.5))+uniform(fraction(0.2))");
   const auto by_index = skim::stack(skim::TopK{9, skim::Source::kSketch8, 60}, skim::TopK{9, skim::Source::kSketch4, 200});
-  const auto by_text = skim::parse("topk(9,by=sketch8,exact)+topk(9,by=sketch1,candidates=280)+systematic(20,by=external)");
+  const auto by_text = skim::parse("topk(9,by=sketch8,exact)+topk(9,by=sketch1,candidates=280)+quest(20)"
+                                   "+topk(9,by=boxes,exact)+topk(9,by=boxes)+systematic(20,by=external)");
   return layer<float, float>(skim::Dense{}) + layer<float, float>(stack) + layer<skim::F16, float>(stack) +
          layer<skim::BF16, float>(text) + layer<double, double>(stack) + verbs(stack) + verbs(text) +
          indexed<skim::BF16>(by_index) + indexed<skim::I8>(by_text);
