@@ -11,7 +11,6 @@
 #include <gtest/gtest.h>
 
 #include "core/expect_error.h"
-#include "laws/allocations.h"
 #include "skim/skim.h"
 #include "support/layer_problem.h"
 #include "support/layouts.h"
@@ -427,44 +426,6 @@ TEST(Summaries, NoRowSeesWhatComesAfterIt) {
       EXPECT_TRUE(same_bits(state.out(), chunk.row(r, 2 * h).out.data, 2 * 8)) << "row " << r;
     }
   }
-}
-
-// Law 7.
-TEST(Summaries, NothingIsAllocatedAfterWarmUp) {
-  const auto large = random_problem<float>({300, 16, 8, 8}, 1), small = random_problem<float>({100, 16, 8, 3}, 2);
-  const PageMeans of_large = means_of(large.kv(), 16), of_small = means_of(small.kv(), 16);
-  Workspace ws;
-  Guarded<float> out(8 * 8), lse(8);
-  const auto run = [&] {
-    for (const Grouping grouping : {Grouping::kPerGroup, Grouping::kPerHead}) {
-      for (const bool is_large : {true, false}) {
-        const Problem<float>& p = is_large ? large : small;
-        Query q = p.query();
-        q.grouping = grouping;
-        attend(kStack, q, with_index(p.kv(), is_large ? of_large : of_small), {{out.data(), p.shape.group, 8}, lse.data()}, ws);
-      }
-    }
-  };
-  run();
-  std::size_t before = allocations();
-  run();
-  EXPECT_EQ(allocations() - before, 0u);
-
-  const LayerProblem<BF16> many({4, 2, 8, 8}, {{5, 60}, {1, 7}, {9, 9}}, 3), few({4, 2, 8, 8}, {{1, 13000}}, 4);
-  const LayerWithMeans of_many(many, 16), of_few(few, 2);
-  LayerOutput many_out(many), few_out(few);
-  std::vector<Workspace> workspaces(4);
-  Options options;
-  options.executor = backwards(4);
-  options.workspaces = workspaces;
-  const auto run_layers = [&] {
-    attend(kStack, many.query(), of_many.kv(), many_out.state(), options);
-    attend(kStack, few.query(), of_few.kv(), few_out.state(), options);
-  };
-  run_layers();
-  before = allocations();
-  run_layers();
-  EXPECT_EQ(allocations() - before, 0u);
 }
 
 TEST(Summaries, CountTheBytesTheyRead) {
