@@ -206,6 +206,35 @@ TYPED_TEST(ScanOf, VisitsTheBlocksThatMeetTheRange) {
   }
 }
 
+// An estimate is the centre's part and the scale of the key times its sum, each of its own key and segment.
+TYPED_TEST(ScanOf, AnEstimateIsCentreAndScaleTimesSum) {
+  for (const std::size_t d : {20u, 64u}) {
+    auto p = random_problem<float>({768, d, 1, 2}, d);
+    for (std::size_t i = 0; i < 768; ++i) {  // scales and centres of their own
+      for (std::size_t c = 0; c < d; ++c) {
+        float& x = p.keys[i * d + c];
+        x = x * static_cast<float>(1 + i % 23) + static_cast<float>(i / 256);
+      }
+    }
+    Asked<TypeParam> a(p, 0, 2);
+    const auto all = a.estimates({0, 768});
+    for (std::size_t h = 0; h < 2; ++h) {
+      const kernel::SketchQuery& query = a.queries.heads[h];
+      for (std::size_t i = 0; i < 768; ++i) {
+        const double scale = to_float(SketchAccess::scales(a.sketch)[i]), sum = plain_sum(a, h, i);
+        double expected = scale * (double{query.step} * sum + double{query.offset}), largest = std::abs(expected);
+        for (std::size_t c = 0; c < d; ++c) {
+          const double part = double{a.q.rows.row(h)[c]} * centre_of(a.sketch, i, c);
+          expected += part;
+          largest += std::abs(part);
+        }
+        largest += scale * std::abs(double{query.offset});
+        ASSERT_NEAR(all[h * 768 + i], expected, 1e-5 * largest) << "head " << h << ", key " << i;
+      }
+    }
+  }
+}
+
 // ---- how near ---------------------------------------------------------------------------------------------------
 
 /// |estimate - <q, key>| <= |q| |rest| + |q - row| |scale * code| + rounding, with the rest that the codes leave.

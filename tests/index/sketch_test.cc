@@ -56,7 +56,10 @@ TYPED_TEST(SketchOf, OneByOneIsInBulkIsAfterATruncate) {
       using K = decltype(storage);
       SCOPED_TRACE(testing::Message() << "d " << d << ", " << sizeof(K) << " bytes a value");
       const std::size_t n = 540;
-      const auto p = random_problem<K>({n, d, 1, 1}, d);
+      auto p = random_problem<K>({n, d, 1, 1}, d);
+      for (const std::size_t i : {255u, 256u, 511u}) {  // noted, where segments begin and end
+        store_row(std::vector<double>(d, kNan).data(), d, row_at(p.keys, i, d));
+      }
       const TypeParam bulk = sketch_of<TypeParam>(p.kv());
       EXPECT_EQ(bulk.size(), 540);
       EXPECT_EQ(bulk.key_dim(), d);

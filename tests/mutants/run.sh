@@ -401,7 +401,7 @@ mutant "scores of an index outlive their query" attend/attend-inl.h index/scores
   ws.scored_by = known.scored_by;
 ===
 EOF
-mutant "a shortlist takes known logits from the front" kernel/pool-inl.h index/candidates_test.cc <<'EOF'
+mutant "a shortlist takes known logits from the front" kernel/pool-inl.h kernel/pool_test.cc <<'EOF'
 known.data + (left[j] - known.first)
 ===
 known.data + left[j]
@@ -436,7 +436,7 @@ sample.log_weight(tail.log_proposal[sample.ranks[j]]); });
 ===
 sample.log_weight(logits(q, kv, ws).data[sample.ranks[j]]); });
 EOF
-mutant "external scores of another row" index/scores-inl.h index/external_test.cc <<'EOF'
+mutant "external scores of another row" index/scores-inl.h index/external_rank_test.cc <<'EOF'
 external.scores.row(static_cast<std::size_t>(row));
 ===
 external.scores.row(external.scores.rows - 1 - static_cast<std::size_t>(row));
