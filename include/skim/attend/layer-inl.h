@@ -247,13 +247,13 @@ const Real* score_split(const BasicQuery<Real>& q, const Kv& kv, std::span<Works
 }
 
 /// The same for what a sketch says. Returns the source that is known then: kKeys if it is none of a sketch.
-template <class Real, class Kv>
-Source scan_split(Sources wanted, const BasicQuery<Real>& q, const Kv& kv, std::span<Workspace> workspaces,
+template <class Kv>
+Source scan_split(Sources wanted, const BasicQuery<float>& q, const Kv& kv, std::span<Workspace> workspaces,
                   const Executor& executor) {
   Source known = Source::kKeys;
   const auto try_sketch = [&]<int kBits>(std::integral_constant<int, kBits>) {
     using S = Sketch<kBits>;
-    if constexpr (std::is_same_v<Real, float> && kCarries<S, Kv>) {
+    if constexpr (kCarries<S, Kv>) {
       if (wanted != sources_bit(S::kSource)) return;  // of two sources only one would be remembered
       constexpr auto kAtOnce = static_cast<Position>(kChunk);
       const S& sketch = index_of<S>(kv);
@@ -276,6 +276,12 @@ Source scan_split(Sources wanted, const BasicQuery<Real>& q, const Kv& kv, std::
   try_sketch(std::integral_constant<int, 4>());
   try_sketch(std::integral_constant<int, 8>());
   return known;
+}
+
+/// Sketches are of single precision.
+template <class Kv>
+Source scan_split(Sources, const BasicQuery<double>&, const Kv&, std::span<Workspace>, const Executor&) {
+  return Source::kKeys;
 }
 
 /// `accumulate_list` with its chunks spread over all threads. Chunks and the order of their merge are the same, so the
