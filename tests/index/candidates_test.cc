@@ -336,6 +336,31 @@ TEST(Candidates, AreTheFirstByTheIndex) {
   }
 }
 
+/// Selects what it is told to, and computes no logits.
+struct Given {
+  std::vector<Position> positions;
+
+  void validate() const {}
+  std::size_t max_picks(std::size_t) const { return positions.size(); }
+  void select(const Query&, const auto&, Selection& selection, Workspace&) const {
+    for (const Position i : positions) selection.add(i);
+  }
+};
+
+// Beside logits that an earlier stage has left, as where nobody knows any, wherever the visible range begins.
+TEST(Candidates, BesideKnownLogits) {
+  const auto p = random_problem<float>({1000, 32, 1, 2}, 6);
+  const Sketches sketches(p.kv());
+  const auto kv = sketches.beside(p.kv());
+  for (const Position first : {0, 1, 100, 333}) {
+    Query q = p.query();
+    q.visible.first = first;
+    const Given same{positions_of(select(TopK{7}, q, p.kv()))};
+    const TopK ten{10, Source::kSketch4, 40};
+    EXPECT_EQ(positions_of(select(stack(TopK{7}, ten), q, kv)), positions_of(select(stack(same, ten), q, kv))) << first;
+  }
+}
+
 TEST(Candidates, NoFewerThanAreSelected) {
   const auto p = random_problem<float>({600, 16, 1, 1}, 4);
   const Sketches sketches(p.kv());

@@ -87,6 +87,17 @@ TEST(ProposalExact, FollowsTheScores) {
   }
 }
 
+// Long ones go through vectors, short ones do not: the same numbers.
+TEST(ProposalExact, OfManyPositionsIsThatOfFew) {
+  for (const auto& [name, scores] : bad_scores()) {
+    std::vector<float> many;
+    for (std::size_t i = 0; i < 101; ++i) many.push_back(scores[i % scores.size()]);
+    const auto few = BadlyScored(scores, 1).log_proposal(), all = BadlyScored(many, 1).log_proposal();
+    ASSERT_EQ(all.size(), 101u);
+    for (std::size_t i = 0; i < 101; ++i) EXPECT_EQ(all[i], few[i % scores.size()]) << name << ", " << i;
+  }
+}
+
 TEST(ProposalExact, Systematic) {
   for_each_proposal([](const std::vector<double>& log_proposal) {
     for (std::size_t budget = 1; budget < log_proposal.size(); ++budget) {

@@ -401,7 +401,7 @@ mutant "scores of an index outlive their query" attend/attend-inl.h index/scores
   ws.scored_by = known.scored_by;
 ===
 EOF
-mutant "a shortlist takes known logits from the front" kernel/pool-inl.h kernel/pool_test.cc <<'EOF'
+mutant "a shortlist takes known logits from the front" kernel/pool-inl.h index/candidates_test.cc:Candidates.* <<'EOF'
 known.data + (left[j] - known.first)
 ===
 known.data + left[j]
