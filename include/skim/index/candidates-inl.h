@@ -46,7 +46,6 @@ inline void sketch_bounds(const BasicQuery<float>& q, const Sketch<8>& sketch, c
   const float rounding = static_cast<float>(q.rows.cols + 64) * 0x1p-23f;
   const auto of_tanh = hn::Set(tag, static_cast<float>(q.logit.soft_cap) * 4e-6f);
   const auto infinite = hn::Set(tag, kInfinity<float>);
-  Position positions[kBlock];
   ws.reads.index_bytes += scanned_bytes(sketch, within);
   scan(queries, heads, sketch, within, s, [&](Position first, float* dots_of, std::size_t rank) {
     const float far = reach[rank / sketch.segment()];
@@ -64,9 +63,8 @@ inline void sketch_bounds(const BasicQuery<float>& q, const Sketch<8>& sketch, c
         hn::StoreU(hn::Add(x, off), tag, high_of + h * kBlock + t);
       }
     }
-    for (std::size_t t = 0; t < kBlock; ++t) positions[t] = first + static_cast<Position>(t);
-    apply_rule(q, positions, low_of);
-    apply_rule(q, positions, high_of);
+    apply_rule_from(q, first, low_of);
+    apply_rule_from(q, first, high_of);
     for (std::size_t t = 0; t < kBlock; t += kLanes<float>) {
       auto low = hn::Neg(infinite), high = low;
       for (std::size_t h = 0; h < heads; ++h) {

@@ -57,12 +57,8 @@ void pooled_scores(const BasicQuery<float>& q, const SketchQueries& queries, con
                    float* out, Workspace& ws) {
   const std::size_t heads = q.heads();
   float* scratch = ws.get<float>(Workspace::kBlockLogits, heads * (kCodeBlock<kBits> + kBlock));
-  Position positions[kBlock] = {};
   scan(queries, heads, sketch, within, scratch, [&](Position first, float* s, std::size_t) {
-    if (q.logit.alibi_slopes) {
-      for (std::size_t t = 0; t < kBlock; ++t) positions[t] = first + static_cast<Position>(t);
-    }
-    apply_rule(q, positions, s);
+    apply_rule_from(q, first, s);
     pool_block(s, heads, out + (first - within.first));
   });
 }

@@ -361,6 +361,15 @@ void scan(const SketchQueries& q, std::size_t heads, const Sketch<kBits>& sketch
   }
 }
 
+/// Dot products of the sixteen keys from `first` on become logits, in place. s: [g, kBlock].
+inline void apply_rule_from(const BasicQuery<float>& q, Position first, float* s) {
+  Position positions[kBlock] = {};
+  if (q.logit.alibi_slopes) {  // else nobody asks
+    for (std::size_t t = 0; t < kBlock; ++t) positions[t] = first + static_cast<Position>(t);
+  }
+  apply_rule(q, positions, s);
+}
+
 }  // namespace
 }  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

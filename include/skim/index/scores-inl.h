@@ -70,13 +70,9 @@ void sketch_part(const BasicQuery<float>& q, const SketchQueries& queries, const
                  float* all, std::size_t stride, Workspace& ws) {
   const std::size_t heads = q.heads();
   float* scratch = ws.get<float>(Workspace::kBlockLogits, heads * (kCodeBlock<kBits> + kBlock));
-  Position positions[kBlock] = {};
   ws.reads.index_bytes += scanned_bytes(sketch, within);
   scan(queries, heads, sketch, within, scratch, [&](Position first, float* s, std::size_t) {
-    if (q.logit.alibi_slopes) {  // else nobody asks
-      for (std::size_t t = 0; t < kBlock; ++t) positions[t] = first + static_cast<Position>(t);
-    }
-    apply_rule(q, positions, s);
+    apply_rule_from(q, first, s);
     if (first >= within.first) {
       float* to = all + (first - q.visible.first);
       for (std::size_t h = 0; h < heads; ++h) std::memcpy(to + h * stride, s + h * kBlock, kBlock * sizeof(float));
