@@ -172,6 +172,24 @@ TEST(ExternalScores, OfAnotherQueryAreAnError) {
   expect_error([&] { attend(TopK{3, Source::kExternal}, p.query(), p.kv()); }, {"external", "with_index"});
 }
 
+// The last sequence has no row for its query: nothing of the first is written.
+TEST(ExternalScores, AreCheckedBeforeALayerIsWritten) {
+  constexpr std::size_t n = 40;
+  const LayerProblem<float> p({2, 1, 8, 4}, {{1, n}, {1, n}}, 7);
+  const Table table(1, n, 7);
+  const ExternalScores right{{table.row(0), 1, n}, n - 1}, wrong{{table.row(0), 1, n}, n - 2};
+  const std::vector<IndexedKv<ContiguousKv<float>, ExternalScores>> views = {with_index(p.views[0], right),
+                                                                             with_index(p.views[1], wrong)};
+  std::vector<float> out(2 * 2 * 4, 7.0f);
+  expect_error(
+      [&] {
+        attend(TopK{3, Source::kExternal}, p.query(), LayerKv<IndexedKv<ContiguousKv<float>, ExternalScores>>{views, 1},
+               LayerState{{out.data(), 2, 2, 4}});
+      },
+      {"[38, 39)", "this one is at 39"});
+  EXPECT_EQ(out, std::vector<float>(out.size(), 7.0f));
+}
+
 // ---- samplers ---------------------------------------------------------------------------------------------
 
 /// A sampler's proposal by this row of scores, as the library makes it, after `earlier` stages.

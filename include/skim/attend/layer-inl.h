@@ -192,6 +192,18 @@ class Layer {
     }
   }
 
+  /// Throws std::invalid_argument when the caller's scores leave out one of the rows.
+  void check_external() const {
+    if constexpr (kCarries<ExternalScores, Kv>) {
+      for (std::size_t i = 0; i < kv_.heads.size(); ++i) {
+        const Kv& kv = kv_.heads[i];
+        const RowRange rows = rows_of(i / kv_.kv_heads);
+        const Position first = kv.size() - static_cast<Position>(rows.end - rows.begin);
+        index_of<ExternalScores>(kv).check_covers(std::max<Position>(0, first), kv.size());
+      }
+    }
+  }
+
  private:
   std::size_t sequence_of(std::size_t row) const {
     if (query_.row_begin.empty()) return row / (query_.rows.rows / kv_.sequences());
@@ -348,6 +360,7 @@ void attend(const E& estimator, const BasicLayerQuery<Real>& query, const LayerK
     }
     layer.check(workspaces[0]);
     check_sources<Kv>(estimator);
+    if ((sources(estimator) & sources_bit(Source::kExternal)) != 0) layer.check_external();
   }
   if (layer.units() == 0) return;
 

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 
+#include "skim/core/error.h"
 #include "skim/core/position.h"
 #include "skim/core/rows.h"
 #include "skim/core/source.h"
@@ -26,6 +27,14 @@ struct ExternalScores {
 
   Position size() const { return static_cast<Position>(scores.cols); }
   std::size_t bytes() const { return scores.rows * scores.cols * sizeof(float); }
+
+  /// Throws std::invalid_argument if there is no row for a query at one of the positions [first, last).
+  void check_covers(Position first, Position last) const {
+    const Position end = first_query + static_cast<Position>(scores.rows);
+    if (first >= last || (first >= first_query && last <= end)) return;
+    fail("skim::attend: external scores are for queries at positions [", first_query, ", ", end, ") but this one is at ",
+         first < first_query ? first : last - 1);
+  }
 };
 
 }  // namespace skim::inline SKIM_ABI

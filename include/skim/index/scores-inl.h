@@ -186,11 +186,8 @@ void box_scores(const BasicQuery<float>& q, const Kv& kv, const PageBoxes& boxes
 /// The scores that the caller has brought for this query.
 template <class Real>
 void external_scores(const BasicQuery<Real>& q, const ExternalScores& external, Real* all) {
+  external.check_covers(q.position, q.position + 1);
   const Position row = q.position - external.first_query;
-  if (row < 0 || row >= static_cast<Position>(external.scores.rows)) {
-    fail("skim::attend: external scores are for queries at positions [", external.first_query, ", ",
-         external.first_query + static_cast<Position>(external.scores.rows), ") but this one is at ", q.position);
-  }
   const float* from = external.scores.row(static_cast<std::size_t>(row));
   for (Position i = q.visible.first; i < q.visible.last; ++i) all[i - q.visible.first] = static_cast<Real>(from[i]);
 }
