@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -96,6 +97,69 @@ testing::AssertionResult same_sketch(const Sketch<kBits>& a, const Sketch<kBits>
                            same_buffer("centres", Access::centres(a), Access::centres(b)),
                            same_buffer("reach", Access::reach(a), Access::reach(b)),
                            same_buffer("unsketched", Access::unsketched(a), Access::unsketched(b))}) {
+    if (!same) return same;
+  }
+  return testing::AssertionSuccess();
+}
+
+// ---- LSH tables -------------------------------------------------------------------------------------------------
+
+/// Tables of all that `kv` holds: (bits, number) codes of planes of their own.
+template <class Kv>
+LshTables lsh_tables_of(const Kv& kv, std::size_t bits, std::size_t number, std::uint64_t seed = 1, std::size_t segment = 1024) {
+  LshTables tables(std::make_shared<const LshPlanes>(kv.key_dim(), bits, number, seed), segment);
+  append(tables, kv);
+  return tables;
+}
+
+/// Codes of all hashed positions, [hashed, tables], read back from parts and open blocks. Every position must be in one
+/// bucket of each table, and buckets must be in order.
+inline std::vector<std::vector<std::uint16_t>> codes_of(const LshTables& tables) {
+  constexpr std::size_t kNone = 1u << 16;
+  const std::size_t number = tables.planes().tables(), buckets = std::size_t{1} << tables.planes().bits();
+  const auto hashed = static_cast<std::size_t>(tables.hashed()), in_parts = static_cast<std::size_t>(tables.in_parts());
+  std::vector<std::vector<std::size_t>> codes(hashed, std::vector<std::size_t>(number, kNone));
+  HWY_NAMESPACE::for_each_part(tables, tables.in_parts(), [&](const HWY_NAMESPACE::LshPart& part) {
+    for (std::size_t t = 0; t < number; ++t) {
+      for (std::size_t b = 0; b < buckets; ++b) {
+        const std::size_t first = part.starts[t * buckets + b];
+        const std::size_t last = b + 1 < buckets ? part.starts[t * buckets + b + 1] : part.size;
+        for (std::size_t i = first; i < last; ++i) {
+          const std::size_t at = part.positions[t * part.size + i];
+          EXPECT_TRUE(i == first || at > part.positions[t * part.size + i - 1]);
+          std::size_t& code = codes[static_cast<std::size_t>(part.first) + at][t];
+          EXPECT_EQ(code, kNone) << "in two buckets";
+          code = b;
+        }
+      }
+    }
+  });
+  for (std::size_t i = in_parts; i < hashed; ++i) {
+    const std::size_t block = (i - in_parts) / 64;
+    for (std::size_t t = 0; t < number; ++t) codes[i][t] = LshAccess::codes(tables)[(block * number + t) * 64 + (i - in_parts) % 64];
+  }
+  std::vector<std::vector<std::uint16_t>> result(hashed);
+  for (std::size_t i = 0; i < hashed; ++i) {
+    for (const std::size_t code : codes[i]) {
+      EXPECT_LT(code, buckets);
+      result[i].push_back(static_cast<std::uint16_t>(code));
+    }
+  }
+  return result;
+}
+
+/// Bit for bit, all that the tables hold.
+inline testing::AssertionResult same_tables(const LshTables& a, const LshTables& b) {
+  using Access = LshAccess;
+  if (a.size() != b.size()) return testing::AssertionFailure() << a.size() << " and " << b.size() << " positions";
+  if (a.hashed() != b.hashed()) return testing::AssertionFailure() << a.hashed() << " and " << b.hashed() << " hashed";
+  if (a.in_parts() != b.in_parts()) return testing::AssertionFailure() << a.in_parts() << " and " << b.in_parts() << " in parts";
+  if (a.bytes() != b.bytes()) return testing::AssertionFailure() << a.bytes() << " and " << b.bytes() << " bytes";
+  for (const auto& same : {same_buffer("starts", Access::starts(a), Access::starts(b)),
+                           same_buffer("positions", Access::positions(a), Access::positions(b)),
+                           same_buffer("codes", Access::codes(a), Access::codes(b)),
+                           same_buffer("centres", Access::centres(a), Access::centres(b)),
+                           same_buffer("unhashed", Access::unhashed(a), Access::unhashed(b))}) {
     if (!same) return same;
   }
   return testing::AssertionSuccess();

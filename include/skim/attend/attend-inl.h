@@ -137,14 +137,18 @@ void check_call(const BasicQuery<Real>& q, const Kv& kv, Workspace& ws) {
   check_query(q, kv);
 }
 
-/// Throws on parameters out of range, and when the estimator ranks by an index that the KV does not carry.
+/// Throws on parameters out of range, and when the estimator goes by an index that the KV does not carry, or ranks by one
+/// that ranks nothing.
 template <class Kv, class E>
 void check_sources(const E& estimator) {
   estimator.validate();
-  const Sources missing = sources(estimator) & ~CarriedSources<Kv>::value;
+  const Sources missing = sources(estimator) & ~CarriedSources<Kv>::value, scored = scored_sources(estimator);
   for (std::size_t i = 0; i < static_cast<std::size_t>(Source::kSources); ++i) {
     const auto source = static_cast<Source>(i);
     if ((missing & sources_bit(source)) != 0) fail_to_carry(source);
+    if (!ranks(source) && (scored & sources_bit(source)) != 0) {
+      fail("skim::attend: the estimator ranks by ", std::string(name_of(source)), ", which ranks nothing");
+    }
   }
 }
 
@@ -158,6 +162,7 @@ Selection select(const E& estimator, const BasicQuery<Real>& q, const Kv& kv) {
   Workspace ws;
   check_call(q, kv, ws);
   check_sources<Kv>(estimator);
+  check_indexes(estimator, kv);
   Selection selection;
   const BasicQuery<Real> resolved = q.resolved(kv.size());
   select_resolved(estimator, resolved, kv, selection, ws);
@@ -192,6 +197,7 @@ void attend(const E& estimator, const BasicQuery<Real>& q, const Kv& kv, const B
   check_call(q, kv, ws);
   check_state(state, q, kv);
   check_sources<Kv>(estimator);
+  check_indexes(estimator, kv);
   attend_unchecked(estimator, q, kv, state, ws, true);
 }
 

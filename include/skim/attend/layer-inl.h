@@ -360,6 +360,7 @@ void attend(const E& estimator, const BasicLayerQuery<Real>& query, const LayerK
     }
     layer.check(workspaces[0]);
     check_sources<Kv>(estimator);
+    for (const Kv& one : kv.heads) check_indexes(estimator, one);
     if ((sources(estimator) & sources_bit(Source::kExternal)) != 0) layer.check_external();
   }
   if (layer.units() == 0) return;

@@ -19,13 +19,17 @@ enum class Source : unsigned char {
   kBoxes,     ///< PageBoxes: the largest logit that a page can have, for each of its positions
   kExternal,  ///< ExternalScores: whatever the caller hands in, such as a learned indexer's scores
   kMeans,     ///< PageMeans: the logit of the mean key of a page, for each of its positions
+  kLsh,       ///< LshTables: which keys fall into the query's buckets; they rank nothing, only LshTail goes by them
   kSources
 };
 
 /// In the order of Source: what the text form calls them.
-inline constexpr std::string_view kSourceNames[] = {"keys", "sketch1", "sketch4", "sketch8", "boxes", "external", "means"};
+inline constexpr std::string_view kSourceNames[] = {"keys", "sketch1", "sketch4", "sketch8", "boxes", "external", "means", "lsh"};
 
 constexpr std::string_view name_of(Source source) { return kSourceNames[static_cast<std::size_t>(source)]; }
+
+/// Whether it gives positions a score that an estimator can go `by`.
+constexpr bool ranks(Source source) { return source != Source::kLsh; }
 
 /// A set of sources, a bit each; the keys are always there.
 using Sources = unsigned;

@@ -28,7 +28,8 @@ namespace skim::inline SKIM_ABI {
 ///   static constexpr bool reads_logits = true;
 ///                         if it asks for the logits of every visible position (`skim::logits`): with more threads
 ///                         than query groups they are then computed by all threads.
-///   Source by             a member, if it ranks positions by an index: `attend` then wants the KV to carry it.
+///   Source by             a member, if it goes by an index: `attend` then wants the KV to carry it.
+///   check_indexes(kv)     if that is not enough: throws std::invalid_argument when it does not suit.
 ///
 /// The estimators of the library are plain descriptions without `select`: their loops are compiled
 /// once for each SIMD target (`Select` in estimator/select-inl.h).
@@ -73,6 +74,12 @@ Sources scored_sources(const E& e) {
   } else {
     return sources(e);
   }
+}
+
+/// Throws std::invalid_argument if E cannot go by the indexes that `kv` carries, whatever their size.
+template <class E, class Kv>
+void check_indexes(const E& e, const Kv& kv) {
+  if constexpr (requires { e.check_indexes(kv); }) e.check_indexes(kv);
 }
 
 /// Whether E asks for the logits of every visible position.

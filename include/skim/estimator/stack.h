@@ -37,6 +37,11 @@ Sources scored_sources(const Stack<Stages...>& e) {
   return std::apply([](const auto&... stage) { return (0u | ... | scored_sources(stage)); }, e.stages);
 }
 
+template <class... Stages, class Kv>
+void check_indexes(const Stack<Stages...>& e, const Kv& kv) {
+  std::apply([&kv](const auto&... stage) { (check_indexes(stage, kv), ...); }, e.stages);
+}
+
 template <class... Stages>
 bool reads_logits(const Stack<Stages...>& e) {
   return std::apply([](const auto&... stage) { return (reads_logits(stage) || ...); }, e.stages);

@@ -6,6 +6,7 @@
 #define SKIM_ESTIMATOR_TEXT_INL_H_
 #endif
 
+#include "skim/estimator/lsh-inl.h"
 #include "skim/estimator/multinomial-inl.h"
 #include "skim/estimator/poisson-inl.h"
 #include "skim/estimator/priority-inl.h"

@@ -4,6 +4,7 @@
 //   sinks(4)+window(64)+topk(power(2,0.5))+priority(128)
 //
 //   stage  = dense | sinks(count) | window(width) | topk(budget) | topp(mass) | quest(budget) | summaries
+//          | lsh(bits,tables[,collisions=1])
 //          | uniform(budget) | priority(budget) | multinomial(budget) | systematic(budget) | poisson(budget)
 //   budget = k | fraction(share[,minimum]) | power(alpha,C[,minimum])
 //
@@ -30,6 +31,7 @@
 #include "skim/core/source.h"
 #include "skim/estimator/dense.h"
 #include "skim/estimator/estimator.h"
+#include "skim/estimator/lsh.h"
 #include "skim/estimator/multinomial.h"
 #include "skim/estimator/poisson.h"
 #include "skim/estimator/priority.h"
@@ -46,7 +48,7 @@
 namespace skim::inline SKIM_ABI {
 
 using Stage = std::variant<Dense, Sinks, Window, TopK, TopP, Quest, UniformTail, PriorityTail, MultinomialTail,
-                           SystematicTail, PoissonTail, Summaries>;
+                           SystematicTail, PoissonTail, LshTail, Summaries>;
 
 /// An estimator put together at run time: what `parse` returns. Accepted wherever an estimator is.
 struct StageList {
@@ -84,6 +86,11 @@ inline Sources scored_sources(const StageList& e) {
   Sources all = 0;
   for (const Stage& any : e.stages) all |= std::visit([](const auto& stage) { return scored_sources(stage); }, any);
   return all;
+}
+
+template <class Kv>
+void check_indexes(const StageList& e, const Kv& kv) {
+  for (const Stage& any : e.stages) std::visit([&kv](const auto& stage) { check_indexes(stage, kv); }, any);
 }
 
 inline bool reads_logits(const StageList& e) {
@@ -126,13 +133,14 @@ class Parser {
     if (name == "window") return checked(start, Window{integer_argument()});
     if (name == "topk") return checked(start, topk());
     if (name == "topp") return checked(start, TopP{number_argument()});
+    if (name == "lsh") return checked(start, lsh());
     if (name == "quest") return checked(start, Quest{budget_argument()});
     if (name == "multinomial") return checked(start, sampler<MultinomialTail>());
     if (name == "systematic") return checked(start, sampler<SystematicTail>());
     if (name == "poisson") return checked(start, sampler<PoissonTail>());
     if (name == "uniform") return checked(start, UniformTail{budget_argument()});
     if (name == "priority") return checked(start, sampler<PriorityTail>());
-    error(start, "expected dense, sinks, window, topk, topp, quest, uniform, priority, multinomial, systematic, poisson or summaries");
+    error(start, "expected dense, sinks, window, topk, topp, quest, uniform, priority, multinomial, systematic, poisson, lsh or summaries");
   }
 
   template <class E>
@@ -192,6 +200,22 @@ class Parser {
     return e;
   }
 
+  LshTail lsh() {
+    expect('(');
+    LshTail e;
+    e.bits = static_cast<std::size_t>(integer());
+    expect(',');
+    e.tables = static_cast<std::size_t>(integer());
+    if (accept(',')) {
+      const std::size_t start = at_;
+      if (word() != "collisions") error(start, "expected collisions");
+      expect('=');
+      e.collisions = static_cast<std::size_t>(integer());
+    }
+    expect(')');
+    return e;
+  }
+
   template <class E>
   E sampler() {
     expect('(');
@@ -212,7 +236,7 @@ class Parser {
     std::string_view name = word();
     while (at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9') name = text_.substr(start, ++at_ - start);
     for (std::size_t i = 0; i < static_cast<std::size_t>(Source::kSources); ++i) {
-      if (name == kSourceNames[i]) return static_cast<Source>(i);
+      if (name == kSourceNames[i] && ranks(static_cast<Source>(i))) return static_cast<Source>(i);
     }
     error(start, "expected keys, sketch1, sketch4, sketch8, boxes, external or means");
   }
@@ -362,6 +386,12 @@ inline std::string to_text(const TopK& e) {
 inline std::string to_text(const TopP& e) { return text_detail::call_text("topp", text_detail::number_text(e.mass)); }
 inline std::string to_text(const Quest& e) {
   return text_detail::call_text("quest", text_detail::budget_text(e.budget));
+}
+inline std::string to_text(const LshTail& e) {
+  std::string arguments = std::to_string(e.bits);
+  (arguments += ',') += std::to_string(e.tables);
+  if (e.collisions != 2) (arguments += ",collisions=") += std::to_string(e.collisions);
+  return text_detail::call_text("lsh", arguments);
 }
 inline std::string to_text(const UniformTail& e) {
   return text_detail::call_text("uniform", text_detail::budget_text(e.budget));

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which hashed keys share buckets with a query, and at what angle they lie to it.
+#if defined(SKIM_INDEX_COLLISIONS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SKIM_INDEX_COLLISIONS_INL_H_
+#undef SKIM_INDEX_COLLISIONS_INL_H_
+#else
+#define SKIM_INDEX_COLLISIONS_INL_H_
+#endif
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "skim/core/query.h"
+#include "skim/core/selection.h"
+#include "skim/core/workspace.h"
+#include "skim/index/lsh-inl.h"
+#include "skim/kernel/score-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
+namespace {
+
+// ---- the query --------------------------------------------------------------------------------------------------
+
+/// The query that speaks for a group: the mean of the directions of its heads, as a unit vector. out: [d]. A head that is
+/// zero or not finite has no direction. Zeros if none has, or if they cancel. Returns its length as it is stored, 1 to
+/// rounding, or 0.
+inline double pool_directions(const BasicQuery<float>& q, float* HWY_RESTRICT out, Workspace& ws) {
+  const std::size_t d = q.rows.cols;
+  double* sum = ws.get<double>(Workspace::kBounds, d);
+  std::fill_n(sum, d, 0.0);
+  for (std::size_t h = 0; h < q.heads(); ++h) {
+    const float* row = q.rows.row(h);
+    double squares = 0;
+    for (std::size_t c = 0; c < d; ++c) squares += static_cast<double>(row[c]) * static_cast<double>(row[c]);
+    if (!(squares > 0 && squares < kInfinity<double>)) continue;
+    const double share = 1 / std::sqrt(squares);
+    for (std::size_t c = 0; c < d; ++c) sum[c] += share * static_cast<double>(row[c]);
+  }
+  double squares = 0, stored = 0;
+  for (std::size_t c = 0; c < d; ++c) squares += sum[c] * sum[c];
+  const double share = squares > 0 ? 1 / std::sqrt(squares) : 0;
+  for (std::size_t c = 0; c < d; ++c) {
+    out[c] = static_cast<float>(share * sum[c]);
+    stored += static_cast<double>(out[c]) * static_cast<double>(out[c]);
+  }
+  return std::sqrt(stored);
+}
+
+/// Codes of one vector in the first `count` tables.
+inline void hash_query(const LshPlanes& planes, std::size_t count, const float* row, std::uint16_t* HWY_RESTRICT codes,
+                       Workspace& ws) {
+  const std::size_t d = planes.key_dim(), all = count * planes.bits();
+  BasicQuery<float> q;
+  q.rows = {row, 1, d};
+  const LaneQuery<float> lanes = lane_query<float>(q, ws);
+  ws.reads.index_bytes += all * d * sizeof(float);
+  const float* keys[2][kBlock];
+  alignas(64) float products[kBlock];
+  const auto fill = [&](std::size_t first, const float** to) {
+    for (std::size_t j = 0; j < kBlock; ++j) to[j] = planes.normals() + std::min(first + j, all - 1) * d;
+  };
+  fill(0, keys[0]);
+  std::size_t table = 0, bit = 0, code = 0;
+  for (std::size_t first = 0, now = 0; first < all; first += kBlock, now = 1 - now) {
+    fill(first + kBlock, keys[1 - now]);
+    const std::size_t size = std::min(kBlock, all - first);
+    dots<float, float, float>(lanes, keys[now], size, keys[1 - now], products);
+    for (std::size_t j = 0; j < size; ++j) {
+      code |= (products[j] > 0 ? std::size_t{1} : std::size_t{0}) << bit;
+      if (++bit != planes.bits()) continue;
+      codes[table++] = static_cast<std::uint16_t>(code);
+      bit = code = 0;
+    }
+  }
+}
+
+// ---- retrieval --------------------------------------------------------------------------------------------------
+// In how many tables has a position been met? In a byte for each position of a part (it stays in the first-level cache):
+// 0, 1, 3, 7, ... 255, which is 2^count - 1 until there is no more room; or the count itself.
+
+/// Walks what is selected, run after run of positions in ascending order.
+class Selected {
+ public:
+  explicit Selected(const Selection& selection) : spans_(selection.spans()), picks_(selection.picks()) {}
+
+  /// Sets to 0 what is selected of the positions `of`, a byte each. Calls are for ascending runs.
+  void clear(Span of, std::uint8_t* bytes) {
+    while (span_ < spans_.size() && spans_[span_].last <= of.first) ++span_;
+    for (std::size_t s = span_; s < spans_.size() && spans_[s].first < of.last; ++s) {
+      const Span part = intersect(spans_[s], of);
+      if (part.size() > 0) std::memset(bytes + (part.first - of.first), 0, static_cast<std::size_t>(part.size()));
+    }
+    while (pick_ < picks_.size() && picks_[pick_].position < of.first) ++pick_;
+    for (; pick_ < picks_.size() && picks_[pick_].position < of.last; ++pick_) bytes[picks_[pick_].position - of.first] = 0;
+  }
+
+ private:
+  const Buffer<Span>& spans_;
+  const Buffer<Pick>& picks_;
+  std::size_t span_ = 0, pick_ = 0;
+};
+
+/// Appends the positions of `within` whose byte is at least `least`, and returns how many. bytes: of the positions from
+/// `first` on, [count], a multiple of 64.
+inline std::size_t keep_met(const std::uint8_t* bytes, Position first, std::size_t count, Span within, std::uint8_t least,
+                            Position* HWY_RESTRICT out) {
+  const Tag<std::uint8_t> tag;
+  constexpr std::size_t kN = kLanes<std::uint8_t>;
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < count; i += 64) {
+    const Position at = first + static_cast<Position>(i);
+    std::uint64_t bits = 0;
+    if constexpr (kN % 8 == 0 && kN <= 64) {
+      alignas(8) std::uint8_t words[8 + 8] = {};  // a store may write up to 8 bytes
+      const auto limit = hn::Set(tag, least);
+      for (std::size_t j = 0; j < 64; j += kN) {
+        const auto v = hn::LoadU(tag, bytes + i + j);
+        hn::StoreMaskBits(tag, hn::Eq(hn::Max(v, limit), v), words + j / 8);
+      }
+      std::memcpy(&bits, words, sizeof(bits));
+    } else {
+      for (std::size_t j = 0; j < 64; ++j) bits |= std::uint64_t{bytes[i + j] >= least ? 1u : 0u} << j;
+    }
+    if (bits == 0) continue;
+    if (at < within.first) bits &= within.first - at >= 64 ? 0 : ~std::uint64_t{0} << (within.first - at);
+    if (at + 64 > within.last) bits &= within.last <= at ? 0 : ~std::uint64_t{0} >> (64 - (within.last - at));
+    for (; bits != 0; bits &= bits - 1) out[kept++] = at + static_cast<Position>(hwy::Num0BitsBelowLS1Bit_Nonzero64(bits));
+  }
+  return kept;
+}
+
+/// A query's bucket in one table of one part.
+struct Bucket {
+  const std::uint16_t* first = nullptr;
+  std::size_t count = 0;
+};
+
+/// Counts for the keys of a block, [kAtOnce], in how many of the first `number` tables they have the query's code.
+inline void count_equal(const std::uint16_t* HWY_RESTRICT codes, const std::uint16_t* HWY_RESTRICT of_query, std::size_t number,
+                        std::uint8_t* HWY_RESTRICT bytes) {
+  constexpr std::size_t kAtOnce = LshTables::kAtOnce;
+  const hn::CappedTag<std::uint16_t, 32> tag;
+  constexpr std::size_t kN = std::min<std::size_t>(kLanes<std::uint16_t>, 32);
+  for (std::size_t i = 0; i < kAtOnce; i += kN) {
+    auto count = hn::Zero(tag);
+    for (std::size_t t = 0; t < number; ++t) {
+      const auto equal = hn::Eq(hn::LoadU(tag, codes + t * kAtOnce + i), hn::Set(tag, of_query[t]));
+      count = hn::Sub(count, hn::VecFromMask(tag, equal));
+    }
+    std::uint16_t counts[kN];
+    hn::StoreU(count, tag, counts);
+    for (std::size_t j = 0; j < kN; ++j) bytes[i + j] = static_cast<std::uint8_t>(std::min<std::uint16_t>(counts[j], 255));
+  }
+}
+
+/// Positions that are worth reading.
+struct Met {
+  Position* positions = nullptr;  // ascending, in the workspace
+  std::size_t count = 0;
+};
+
+/// The hashed positions of `visible` that are not selected and share the query's bucket in at least `least` (1 or 2) of
+/// the first `number` tables, together with those that have no hash. codes: [number], of the query.
+inline Met collisions(const LshTables& tables, const std::uint16_t* codes, std::size_t number, std::size_t least,
+                      Span visible, const Selection& selection, Workspace& ws) {
+  constexpr std::size_t kAtOnce = LshTables::kAtOnce;
+  const Span within = intersect(visible, {0, tables.hashed()});
+  if (within.size() <= 0) return {};
+  const std::size_t buckets = std::size_t{1} << tables.planes().bits(), all = tables.planes().tables();
+
+  // Buckets first: where they begin are reads that wait for nothing, and then it is known what to ask for.
+  const std::size_t parts = count_parts(tables, tables.in_parts());
+  Bucket* bucket = ws.get<Bucket>(Workspace::kChosen, parts * number);
+  std::size_t count = 0, entries = 0;
+  for_each_part(tables, tables.in_parts(), [&](const LshPart& part) {
+    if (intersect({part.first, part.first + static_cast<Position>(part.size)}, within).size() <= 0) return;
+    for (std::size_t t = 0; t < number; ++t) {
+      const std::uint16_t* start = part.starts + t * buckets + codes[t];
+      const std::size_t end = codes[t] + 1u < buckets ? start[1] : part.size;
+      bucket[count++] = {part.positions + t * part.size + start[0], end - start[0]};
+      entries += end - start[0];
+    }
+  });
+  ws.reads.index_bytes += (2 * count + entries) * sizeof(std::uint16_t);
+
+  auto* positions = ws.get<Position>(Workspace::kCandidates, static_cast<std::size_t>(within.size()));
+  auto* bytes = ws.get<std::uint8_t>(Workspace::kSurvivors, tables.segment());
+  Selected selected(selection);
+  const auto& unhashed = LshAccess::unhashed(tables);
+  std::size_t next_unhashed = 0, met = 0;
+  const auto keep = [&](Position first, std::size_t size) {
+    const Position last = first + static_cast<Position>(size);
+    while (next_unhashed < unhashed.size() && unhashed[next_unhashed] < first) ++next_unhashed;
+    for (; next_unhashed < unhashed.size() && unhashed[next_unhashed] < last; ++next_unhashed) {
+      bytes[unhashed[next_unhashed] - first] = 255;
+    }
+    selected.clear({first, last}, bytes);
+    met += keep_met(bytes, first, size, within, static_cast<std::uint8_t>(least), positions + met);
+  };
+
+  std::size_t done = 0;
+  constexpr std::size_t kAhead = 8;
+  for_each_part(tables, tables.in_parts(), [&](const LshPart& part) {
+    if (intersect({part.first, part.first + static_cast<Position>(part.size)}, within).size() <= 0) return;
+    std::memset(bytes, 0, part.size);
+    for (std::size_t t = 0; t < number; ++t, ++done) {
+      if (done + kAhead < count) {
+        const Bucket& ahead = bucket[done + kAhead];
+        __builtin_prefetch(ahead.first);
+        __builtin_prefetch(ahead.first + ahead.count);
+      }
+      const std::uint16_t* HWY_RESTRICT at = bucket[done].first;
+      const std::uint16_t* end = at + bucket[done].count;
+      for (; at != end; ++at) bytes[*at] = static_cast<std::uint8_t>(2 * bytes[*at] + 1);
+    }
+    keep(part.first, part.size);
+  });
+  for (Position first = tables.in_parts(); first < tables.hashed(); first += static_cast<Position>(kAtOnce)) {
+    if (intersect({first, first + static_cast<Position>(kAtOnce)}, within).size() <= 0) continue;
+    const auto block = static_cast<std::size_t>(first - tables.in_parts()) / kAtOnce;
+    count_equal(LshAccess::codes(tables).data() + block * all * kAtOnce, codes, number, bytes);
+    ws.reads.index_bytes += number * kAtOnce * sizeof(std::uint16_t);
+    keep(first, kAtOnce);
+  }
+  return {positions, met};
+}
+
+// ---- angles -----------------------------------------------------------------------------------------------------
+
+/// Dot products with the query, and squares, of T keys less their centre; query and centre in the lane order of the keys.
+/// Rows `ahead` are prefetched.
+template <int T, class K>
+HWY_INLINE void angle_tile(const float* HWY_RESTRICT query, const float* HWY_RESTRICT centre, const K* const* keys,
+                           const K* const* ahead, std::size_t d, float* HWY_RESTRICT products, float* HWY_RESTRICT squares) {
+  static_assert(T == 4);
+  constexpr std::size_t kN = kLanes<float>;
+  const Tag<float> tag;
+  Vec<float> dot[T], square[T];
+  HWY_UNROLL(4) for (int t = 0; t < T; ++t) dot[t] = square[t] = hn::Zero(tag);
+  const auto add = [&](int t, Vec<float> a, Vec<float> b, std::size_t c) HWY_ATTR {
+    if constexpr (kHasScale<K>) {
+      const auto scale = hn::Set(tag, scale_of(keys[t], d));
+      a = hn::Mul(a, scale);
+      b = hn::Mul(b, scale);
+    }
+    a = hn::Sub(a, hn::LoadU(tag, centre + c));
+    b = hn::Sub(b, hn::LoadU(tag, centre + c + kN));
+    dot[t] = hn::MulAdd(b, hn::LoadU(tag, query + c + kN), hn::MulAdd(a, hn::LoadU(tag, query + c), dot[t]));
+    square[t] = hn::MulAdd(b, b, hn::MulAdd(a, a, square[t]));
+  };
+  std::size_t c = 0;
+  for (; c + kStep<float> <= d; c += kStep<float>) {
+    HWY_UNROLL(4) for (int t = 0; t < T; ++t) prefetch_step<float>(ahead[t] + c);
+    HWY_UNROLL(4) for (int t = 0; t < T; ++t) {
+      Vec<float> a, b;
+      Storage<K, float>::load(keys[t] + c, a, b);
+      add(t, a, b, c);
+    }
+  }
+  if (c < d) {
+    HWY_UNROLL(4) for (int t = 0; t < T; ++t) {
+      Vec<float> a, b;
+      load_tail<float>(keys[t] + c, d - c, a, b);
+      add(t, a, b, c);
+    }
+  }
+  sum_lanes4<float>(dot[0], dot[1], dot[2], dot[3], products);
+  sum_lanes4<float>(square[0], square[1], square[2], square[3], squares);
+}
+
+/// <query, key - centre> and |key - centre|^2 of hashed positions, with their own centres: the same differences that were
+/// hashed. query: [d]. products, squares: [count rounded up to 4].
+template <class Kv>
+void angles(const LshTables& tables, const Kv& kv, const float* query, const Met& met, float* products, float* squares,
+            Workspace& ws) {
+  using K = typename Kv::Key;
+  constexpr std::size_t kTileKeys = 4, kAhead = 16;
+  const std::size_t d = tables.key_dim(), padded = round_up(d, kStep<float>);
+  float* lanes = ws.get<float>(Workspace::kQuery, 2 * padded + d);
+  float* centre = lanes + padded;
+  float* room = centre + padded;
+  to_lanes<K>(query, d, lanes);
+  const auto segment_of = [&](std::size_t i) { return static_cast<std::size_t>(met.positions[i]) / tables.segment(); };
+  const auto key_at = [&](std::size_t i) { return kv.key(met.positions[std::min(i, met.count - 1)]); };
+  std::size_t segment = static_cast<std::size_t>(-1);
+  for (std::size_t i = 0; i < met.count;) {
+    if (segment_of(i) != segment) {
+      segment = segment_of(i);
+      const BF16* stored = LshAccess::centres(tables).data() + segment * d;
+      for (std::size_t c = 0; c < d; ++c) room[c] = to_float(stored[c]);
+      to_lanes<K>(room, d, centre);
+    }
+    std::size_t count = 1;
+    while (count < kTileKeys && i + count < met.count && segment_of(i + count) == segment) ++count;
+    const K* keys[kTileKeys];
+    const K* ahead[kTileKeys];
+    for (std::size_t t = 0; t < kTileKeys; ++t) {
+      keys[t] = key_at(i + std::min(t, count - 1));
+      ahead[t] = key_at(i + t + kAhead);
+    }
+    angle_tile<kTileKeys>(lanes, centre, keys, ahead, d, products + i, squares + i);
+    i += count;
+  }
+  ws.reads.keys += met.count;
+}
+
+}  // namespace
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // SKIM_INDEX_COLLISIONS_INL_H_
