@@ -51,23 +51,30 @@ constexpr IndexedCase kCases[] = {
     {"StackOfSources", "topp(0.2)+topk(5,by=sketch1,candidates=30)+topk(3,by=sketch8,exact)+systematic(6,by=sketch8)",
      "topp(0.2)+topk(5,by=sketch1,candidates=30)+systematic(1000000,by=sketch8)",
      "topp(0.2)+topk(5,by=sketch1,candidates=30)+topk(3,by=sketch8,exact)", false},
+    // Of 64 tables of one bit every key is met in two, but for one in 10^5 or fewer, and its weight is nearly 1.
+    {"Lsh", "lsh(1,3)", "lsh(1,64)", "sinks(0)", false},
+    {"LshOfOneCollision", "lsh(1,2,collisions=1)", "lsh(1,64,collisions=1)", "sinks(0)", false},
+    {"LshStack", "sinks(2)+window(4)+topk(5,by=sketch4)+lsh(1,4)", "sinks(2)+window(4)+topk(5,by=sketch4)+lsh(1,64)",
+     "sinks(2)+window(4)+topk(5,by=sketch4)", false},
     {"External", "window(3)+topk(5,by=external)+priority(6,by=external)",
      "window(3)+topk(5,by=external)+priority(1000000,by=external)", "window(3)+topk(5,by=external)", false},
 };
 
 void PrintTo(const IndexedCase& one, std::ostream* out) { *out << one.some; }
 
-/// Indexes of one KV head: sketches, boxes and means, and scores that have nothing to do with its keys, for the newest
-/// `rows` positions.
+/// Indexes of one KV head: sketches, boxes, means and LSH tables, and scores that have nothing to do with its keys, for the
+/// newest `rows` positions.
 struct Beside {
   Sketches sketches;
   PageBoxes boxes;
   PageMeans means;
+  LshTables tables;
   std::vector<float> numbers;
   ExternalScores external;
 
   template <class Kv>
-  Beside(const Kv& kv, std::size_t rows, std::uint64_t seed) : sketches(kv) {
+  Beside(const Kv& kv, std::size_t rows, std::uint64_t seed)
+      : sketches(kv), tables(lsh_tables_of(kv, 1, 64)) {
     append(boxes, kv);
     append(means, kv);
     const auto n = static_cast<std::size_t>(kv.size());
@@ -81,7 +88,7 @@ struct Beside {
 
   template <class Kv>
   auto operator()(const Kv& kv) const {
-    return with_index(kv, sketches.one, sketches.four, sketches.eight, boxes, means, external);
+    return with_index(kv, sketches.one, sketches.four, sketches.eight, boxes, means, tables, external);
   }
 };
 
@@ -219,7 +226,7 @@ TEST(SKIM_LAWS_SUITE(IndexedLawsByBounds), AreTheAnswerOfTheKeys) {
 
 // ---- layers -----------------------------------------------------------------------------------------------------
 
-using Flat = IndexedKv<ContiguousKv<K>, Sketch1, Sketch4, Sketch8, PageBoxes, PageMeans, ExternalScores>;
+using Flat = IndexedKv<ContiguousKv<K>, Sketch1, Sketch4, Sketch8, PageBoxes, PageMeans, LshTables, ExternalScores>;
 
 /// A layer whose KV heads carry indexes.
 struct IndexedLayer {
