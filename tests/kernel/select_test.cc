@@ -145,6 +145,19 @@ TYPED_TEST(LargestOf, GuessedThresholdKeepsLittleMoreThanK) {
   EXPECT_LE(too_many, 2);
 }
 
+// Large values where the sample looks, and nowhere else: the threshold read off it leaves 100 of the 500 that are wanted.
+TYPED_TEST(LargestOf, GuessThatKeepsTooFewIsMadeGood) {
+  constexpr std::size_t kCount = 20000, kSample = 2048, kStride = kCount / kSample;
+  std::vector<TypeParam> x(kCount), sample(kCount), values(kCount);
+  std::vector<std::size_t> ranks(kCount);
+  for (std::size_t i = 0; i < kCount; ++i) x[i] = static_cast<TypeParam>(1e-5 * static_cast<double>(i * 7919 % kCount));
+  for (std::size_t i = 0; i < 100; ++i) x[i * 20 * kStride + (i * 20 * 0x9E3779B97F4A7C15u >> 32) % kStride] = 2;
+  const TypeParam low = guess_bracket<kSample>(x.data(), kCount, 500, sample.data()).low;
+  ASSERT_LT(keep_at_least(x.data(), kCount, low, ranks.data(), values.data()), 500u) << "the guess is good";
+  Workspace ws;
+  expect_largest(x, sorted_ranks(x), 500, ws);
+}
+
 TYPED_TEST(LargestOf, KthLargestIsThatOfASort) {
   std::mt19937 random(9);
   std::normal_distribution<double> normal;

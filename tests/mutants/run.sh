@@ -194,9 +194,16 @@ mutant "ties of top-k to the higher position" kernel/select-inl.h kernel/select_
   }
 EOF
 mutant "top-k threshold from a sample without a second look" kernel/select-inl.h kernel/select_test.cc <<'EOF'
-  if (kept < k) kept = keep_at_least(x, n, -kInfinity<Real>, ranks, values);
+  if (kept < k) {
+    result.least = kth_largest(x, n, k, scratch);
 ===
-  if (kept == 0) kept = keep_at_least(x, n, -kInfinity<Real>, ranks, values);
+  if (kept == 0) {
+    result.least = kth_largest(x, n, k, scratch);
+EOF
+mutant "k-th largest of a bracket that does not hold it" kernel/select-inl.h kernel/select_test.cc <<'EOF'
+    if (kept.above < k && k <= kept.above + kept.count) {
+===
+    if (k <= kept.above + kept.count) {
 EOF
 mutant "products decide between near ties" kernel/preselect-inl.h kernel/preselect_test.cc <<'EOF'
 wanted_[r].count, scratch_) - list.slack;
@@ -363,9 +370,9 @@ mutant "centre of the next segment" index/scan-inl.h index/scan_test.cc <<'EOF'
     const float* centres = q.centres + (key + kKeys) / sketch.segment() * heads;
 EOF
 mutant "bits of a table in the wrong order" index/scan-inl.h index/scan_test.cc <<'EOF'
-        if ((code >> j & 1u) == (v > 0 ? 1u : 0u)) sum += 2 * std::abs(v);
+signs[j][code] = (code >> j & 1u)
 ===
-        if ((code >> (3 - j) & 1u) == (v > 0 ? 1u : 0u)) sum += 2 * std::abs(v);
+signs[j][code] = (code >> (3 - j) & 1u)
 EOF
 mutant "scale of the wrong key" index/scan-inl.h index/scan_test.cc <<'EOF'
 load_scales(scales + first + t), centre)

@@ -12,6 +12,7 @@
 #endif
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "skim/core/query.h"
@@ -53,14 +54,25 @@ inline void make_tables(const float* q, std::size_t stride, std::size_t size, st
   out.step = 2 * widest / 127;
   out.offset = offset;
   const float per_unit = out.step > 0 && out.step < kInfinity<float> ? 1 / out.step : 0.0f;
+  // A sign that agrees adds 2 |v| = |v| + v (+-1) to the least sum there is, one that does not |v| - |v|.
+  static constexpr auto kSigns = [] {
+    std::array<std::array<float, 16>, 4> signs{};
+    for (std::size_t j = 0; j < 4; ++j) {
+      for (std::size_t code = 0; code < 16; ++code) signs[j][code] = (code >> j & 1u) != 0 ? 1.0f : -1.0f;
+    }
+    return signs;
+  }();
   for (std::size_t c = 0; c < size; c += 4) {
+    float v[4], least = 0;
+    for (std::size_t j = 0; j < 4; ++j) {
+      v[j] = q[(c + j) * stride] * per_unit;
+      least += std::abs(v[j]);
+    }
+    std::uint8_t* entries = table + c / 4 * 16;
     for (std::size_t code = 0; code < 16; ++code) {
-      float sum = 0;  // above the least there is
-      for (std::size_t j = 0; j < 4; ++j) {
-        const float v = q[(c + j) * stride];
-        if ((code >> j & 1u) == (v > 0 ? 1u : 0u)) sum += 2 * std::abs(v);
-      }
-      table[c / 4 * 16 + code] = per_unit > 0 ? static_cast<std::uint8_t>(std::min(127.0f, sum * per_unit + 0.5f)) : std::uint8_t{0};
+      const float units = least + v[0] * kSigns[0][code] + v[1] * kSigns[1][code] + v[2] * kSigns[2][code] + v[3] * kSigns[3][code];
+      // In this order a NaN, of a query that is not finite, becomes 127.
+      entries[code] = per_unit > 0 ? static_cast<std::uint8_t>(std::max(0.0f, std::min(127.0f, units + 0.5f))) : std::uint8_t{0};
     }
   }
 }

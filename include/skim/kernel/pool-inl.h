@@ -8,6 +8,7 @@
 #define SKIM_KERNEL_POOL_INL_H_
 #endif
 
+#include <algorithm>
 #include <cmath>
 #include <span>
 
@@ -143,18 +144,19 @@ struct LogSum {
   Real log() const { return max + static_cast<Real>(std::log(sum)); }
 };
 
-/// out[i] = ln of the mean over heads of e^{s(h, i) - lse[h]}.
-template <class Real>
+/// out[i] = ln of the mean over heads of e^{s(h, i) - lse[h]}. kFinite: every lse is, as it all but always is.
+template <bool kFinite, class Real>
 void log_mean_share(const Real* s, std::size_t stride, const Real* lse, std::size_t heads, std::size_t count,
                     Real* out) {
   const Tag<Real> tag;
   const auto none = hn::Set(tag, -kInfinity<Real>);
   const auto log_heads = hn::Set(tag, std::log(static_cast<Real>(heads)));
   const auto mean_at = [&](const auto& load) HWY_ATTR {
-    // ln of one head's probability: 0 where logit and sum are both infinite, -inf where either is missing.
     const auto share = [&](std::size_t h) HWY_ATTR {
       const auto x = nan_to_least<Real>(load(h));
       const auto all = hn::Set(tag, lse[h]);
+      if constexpr (kFinite) return hn::Sub(x, all);
+      // ln of one head's probability: 0 where logit and sum are both infinite, -inf where either is missing.
       const auto log_p = hn::IfThenZeroElse(hn::Eq(x, all), hn::Sub(x, all));
       return hn::IfThenElse(hn::Or(hn::Eq(x, none), hn::Eq(all, none)), none, log_p);
     };
@@ -192,8 +194,10 @@ Pooled<Real> pool_log_share(const Logits<Real>& s, std::size_t heads, const Sele
                         [&](const Real* at, std::size_t n, std::size_t) { total.add(at + h * s.stride, n); });
     lse[h] = total.log();
   }
+  const bool finite = std::all_of(lse, lse + heads, [](Real x) { return std::abs(x) < kInfinity<Real>; });
   for_each_unselected(s, selection, visible, [&](const Real* at, std::size_t n, std::size_t offset) {
-    log_mean_share(at, s.stride, lse, heads, n, out + offset);
+    finite ? log_mean_share<true>(at, s.stride, lse, heads, n, out + offset)
+           : log_mean_share<false>(at, s.stride, lse, heads, n, out + offset);
   });
   return {out, count};
 }

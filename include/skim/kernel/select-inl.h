@@ -115,21 +115,46 @@ std::size_t keep_at_least(const Real* HWY_RESTRICT x, std::size_t n, Real thresh
   return kept;
 }
 
+/// How many values lie within a bracket, and how many above.
+struct Between {
+  std::size_t count = 0;
+  std::size_t above = 0;
+};
+
+/// Copies the values that lie within the bracket. `values` holds n.
+template <class Real>
+Between keep_between(const Real* HWY_RESTRICT x, std::size_t n, const Bracket<Real>& bracket, Real* HWY_RESTRICT values) {
+  Between kept;
+  std::size_t i = 0;
+#if HWY_TARGET <= HWY_AVX3  // others compress by tables, in functions that want Highway's library at link time
+  const Tag<Real> tag;
+  const auto low = hn::Set(tag, bracket.low), high = hn::Set(tag, bracket.high);
+  for (; i + kLanes<Real> <= n; i += kLanes<Real>) {
+    const auto v = hn::LoadU(tag, x + i);
+    const auto within = hn::And(hn::Ge(v, low), hn::Le(v, high));
+    hn::StoreU(hn::Compress(v, within), tag, values + kept.count);  // no more than i are kept: there is room
+    kept.count += hn::CountTrue(tag, within);
+    kept.above += hn::CountTrue(tag, hn::Gt(v, high));
+  }
+#endif
+  for (; i < n; ++i) {
+    values[kept.count] = x[i];
+    kept.count += x[i] >= bracket.low && x[i] <= bracket.high ? 1u : 0u;
+    kept.above += x[i] > bracket.high ? 1u : 0u;
+  }
+  return kept;
+}
+
 /// The k-th largest of x[0..n), 0 < k <= n, without NaN. `scratch`: n values.
 template <class Real>
 Real kth_largest(const Real* x, std::size_t n, std::size_t k, Real* HWY_RESTRICT scratch) {
   constexpr std::size_t kSample = 512;
-  if (n >= 4 * kSample) {
-    const Bracket<Real> bracket = guess_bracket<kSample>(x, n, k, scratch);
-    std::size_t above = 0, within = 0;
-    for (std::size_t i = 0; i < n; ++i) {
-      above += x[i] > bracket.high ? 1u : 0u;
-      scratch[within] = x[i];
-      within += x[i] >= bracket.low && x[i] <= bracket.high ? 1u : 0u;
-    }
-    if (above < k && k <= above + within) {
-      std::nth_element(scratch, scratch + (k - above - 1), scratch + within, Descending{});
-      return scratch[k - above - 1];
+  if (n >= 2 * kSample) {
+    const Between kept = keep_between(x, n, guess_bracket<kSample>(x, n, k, scratch), scratch);
+    if (kept.above < k && k <= kept.above + kept.count) {
+      Real* at = scratch + (k - kept.above - 1);
+      std::nth_element(scratch, at, scratch + kept.count, Descending{});
+      return *at;
     }
   }
   std::memcpy(scratch, x, n * sizeof(Real));
@@ -137,19 +162,24 @@ Real kth_largest(const Real* x, std::size_t n, std::size_t k, Real* HWY_RESTRICT
   return scratch[k - 1];
 }
 
-/// The k largest of x[0..n), 0 < k <= n, without NaN. A threshold guessed from a sample leaves few
-/// survivors for the exact selection; should it leave fewer than k, the exact selection sees all.
+/// The k largest of x[0..n), 0 < k <= n, without NaN. Where few of many are wanted, a threshold guessed from a sample
+/// leaves few survivors for the exact selection; should it leave fewer than k, the exact selection sees all.
 template <class Real>
 Largest<Real> largest(const Real* x, std::size_t n, std::size_t k, Workspace& ws) {
   constexpr std::size_t kSample = 2048;
   std::size_t* ranks = ws.get<std::size_t>(Workspace::kRanks, n);
   Real* values = ws.get<Real>(Workspace::kSurvivors, 2 * n);
   Real* scratch = values + n;
+  Largest<Real> result{ranks, 0, 0, 0};
   std::size_t kept = 0;
-  if (n >= 4 * kSample) kept = keep_at_least(x, n, guess_bracket<kSample>(x, n, k, scratch).low, ranks, values);
-  if (kept < k) kept = keep_at_least(x, n, -kInfinity<Real>, ranks, values);
-
-  Largest<Real> result{ranks, 0, kth_largest(values, kept, k, scratch), 0};
+  if (n >= 4 * kSample && k <= n / 8) {
+    kept = keep_at_least(x, n, guess_bracket<kSample>(x, n, k, scratch).low, ranks, values);
+    if (kept >= k) result.least = kth_largest(values, kept, k, scratch);
+  }
+  if (kept < k) {
+    result.least = kth_largest(x, n, k, scratch);
+    kept = keep_at_least(x, n, result.least, ranks, values);
+  }
   std::size_t greater = 0;
   for (std::size_t i = 0; i < kept; ++i) greater += values[i] > result.least ? 1u : 0u;
   std::size_t ties = k - greater;  // of those equal to the least, the ones with the lowest rank
