@@ -200,10 +200,15 @@ mutant "top-k threshold from a sample without a second look" kernel/select-inl.h
   if (kept == 0) {
     result.least = kth_largest(x, n, k, scratch);
 EOF
-mutant "k-th largest of a bracket that does not hold it" kernel/select-inl.h kernel/select_test.cc <<'EOF'
-    if (kept.above < k && k <= kept.above + kept.count) {
+mutant "bisection that keeps the wrong half" kernel/select-inl.h kernel/select_test.cc <<'EOF'
+    if (count >= k) {
 ===
-    if (k <= kept.above + kept.count) {
+    if (count > k) {
+EOF
+mutant "ties with a bracket count as above it" kernel/select-inl.h kernel/select_test.cc <<'EOF'
+  Real* at = scratch + (k - kept.above - 1);
+===
+  Real* at = scratch + (k - from_high - 1);
 EOF
 mutant "products decide between near ties" kernel/preselect-inl.h kernel/preselect_test.cc <<'EOF'
 wanted_[r].count, scratch_) - list.slack;

@@ -9,10 +9,18 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <limits>
+#include <type_traits>
 
 #include "skim/core/selection.h"
 #include "skim/core/workspace.h"
 #include "skim/kernel/simd-inl.h"
+
+// Whether a vector's kept lanes can be moved together by one instruction. (Others do it by tables, in functions that want
+// Highway's library at link time.)
+#undef SKIM_COMPRESSES
+#define SKIM_COMPRESSES (HWY_TARGET <= HWY_AVX3)
 
 HWY_BEFORE_NAMESPACE();
 namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
@@ -41,39 +49,27 @@ struct Ascending {
   }
 };
 
-/// Two values between which the k-th largest of the n probably lies, read off a sample: low is reached by a few more
-/// than k of them, high by a few less (+infinity when a sample cannot tell).
-template <class Real>
-struct Bracket {
-  Real low = -kInfinity<Real>;
-  Real high = kInfinity<Real>;
-};
+#if SKIM_COMPRESSES
 
-/// `sample`: scratch for kSample values.
-template <std::size_t kSample, class Real>
-Bracket<Real> guess_bracket(const Real* x, std::size_t n, std::size_t k, Real* sample) {
-  const std::size_t stride = n / kSample;
-  for (std::size_t i = 0; i < kSample; ++i) {
-    const std::size_t jitter = (i * 0x9E3779B97F4A7C15u >> 32) % stride;  // periodic data would fool a comb
-    sample[i] = x[i * stride + jitter];
-  }
-  const double share = static_cast<double>(k) / static_cast<double>(n);
-  const double expected = share * kSample;
-  const double slack = 4 * std::sqrt(expected * (1 - share)) + 1;
-  Bracket<Real> bracket;
-  Real* end = sample + kSample;
-  if (expected + slack < static_cast<double>(kSample)) {
-    end = sample + static_cast<std::size_t>(expected + slack);
-    std::nth_element(sample, end, sample + kSample, Descending{});
-    bracket.low = *end;
-  }
-  if (expected - slack >= 1) {
-    Real* at = sample + static_cast<std::size_t>(expected - slack);
-    std::nth_element(sample, at, end, Descending{});
-    bracket.high = *at;
-  }
-  return bracket;
+/// The ranks of the lanes that a mask of floats keeps, the first lane's being `first`. A whole vector's worth is written.
+HWY_INLINE void store_kept(hn::Mask<Tag<float>> mask, std::size_t first, std::size_t* ranks) {
+  static_assert(sizeof(std::size_t) == sizeof(std::uint64_t));
+  const Tag<std::uint32_t> d32;
+  const Tag<std::uint64_t> d64;
+  const auto lanes = hn::Compress(hn::Iota(d32, 0), hn::RebindMask(d32, mask));
+  auto* to = reinterpret_cast<std::uint64_t*>(ranks);
+  const auto from = hn::Set(d64, first);
+  hn::StoreU(hn::Add(hn::PromoteTo(d64, hn::LowerHalf(lanes)), from), d64, to);
+  hn::StoreU(hn::Add(hn::PromoteTo(d64, hn::UpperHalf(hn::Half<Tag<std::uint32_t>>(), lanes)), from), d64, to + kLanes<float> / 2);
 }
+
+HWY_INLINE void store_kept(hn::Mask<Tag<double>> mask, std::size_t first, std::size_t* ranks) {
+  const Tag<std::uint64_t> d64;
+  const auto lanes = hn::Compress(hn::Iota(d64, 0), hn::RebindMask(d64, mask));
+  hn::StoreU(hn::Add(lanes, hn::Set(d64, first)), d64, reinterpret_cast<std::uint64_t*>(ranks));
+}
+
+#endif
 
 /// Appends the ranks and values with x >= threshold; returns how many. Both arrays hold n.
 template <class Real>
@@ -92,6 +88,18 @@ std::size_t keep_at_least(const Real* HWY_RESTRICT x, std::size_t n, Real thresh
     const auto m2 = hn::Ge(hn::LoadU(tag, x + i + 2 * kN), limit);
     const auto m3 = hn::Ge(hn::LoadU(tag, x + i + 3 * kN), limit);
     if (hn::AllFalse(tag, hn::Or(hn::Or(m0, m1), hn::Or(m2, m3)))) continue;
+#if SKIM_COMPRESSES
+    const auto keep = [&](hn::Mask<Tag<Real>> mask, std::size_t first) HWY_ATTR {
+      // Whole vectors are written: no more than `first` are kept, so there is room.
+      hn::StoreU(hn::Compress(hn::LoadU(tag, x + first), mask), tag, values + kept);
+      store_kept(mask, first, ranks + kept);
+      kept += hn::CountTrue(tag, mask);
+    };
+    keep(m0, i);
+    keep(m1, i + kN);
+    keep(m2, i + 2 * kN);
+    keep(m3, i + 3 * kN);
+#else
     // All masks into one word: to read each back would wait for each store.
     alignas(8) std::uint8_t bytes[8 + 8] = {};  // a store may write up to 8 bytes
     hn::StoreMaskBits(tag, m0, bytes);
@@ -106,6 +114,7 @@ std::size_t keep_at_least(const Real* HWY_RESTRICT x, std::size_t n, Real thresh
       ranks[kept] = rank;
       values[kept++] = x[rank];
     }
+#endif
   }
   for (; i < n; ++i) {
     if (!(x[i] >= threshold)) continue;
@@ -113,6 +122,67 @@ std::size_t keep_at_least(const Real* HWY_RESTRICT x, std::size_t n, Real thresh
     values[kept++] = x[i];
   }
   return kept;
+}
+
+/// How many of x[0..n) are no less than the threshold.
+template <class Real>
+std::size_t count_at_least(const Real* x, std::size_t n, Real threshold) {
+  const Tag<Real> tag;
+  const auto limit = hn::Set(tag, threshold);
+  std::size_t count = 0, i = 0;
+  for (; i + kLanes<Real> <= n; i += kLanes<Real>) count += hn::CountTrue(tag, hn::Ge(hn::LoadU(tag, x + i), limit));
+  for (; i < n; ++i) count += x[i] >= threshold ? 1u : 0u;
+  return count;
+}
+
+/// Two values, and those between.
+template <class Real>
+struct Bracket {
+  Real low = 0;
+  Real high = 0;
+};
+
+/// The least and the largest of x[0..n), n > 0.
+template <class Real>
+Bracket<Real> extremes(const Real* x, std::size_t n) {
+  const Tag<Real> tag;
+  Bracket<Real> all{x[0], x[0]};
+  std::size_t i = 0;
+  if (n >= kLanes<Real>) {
+    auto low = hn::LoadU(tag, x), high = low;
+    for (; i + kLanes<Real> <= n; i += kLanes<Real>) {
+      const auto v = hn::LoadU(tag, x + i);
+      low = hn::Min(low, v);
+      high = hn::Max(high, v);
+    }
+    all = {hn::GetLane(hn::MinOfLanes(tag, low)), hn::GetLane(hn::MaxOfLanes(tag, high))};
+  }
+  for (; i < n; ++i) {
+    all.low = x[i] < all.low ? x[i] : all.low;
+    all.high = x[i] > all.high ? x[i] : all.high;
+  }
+  return all;
+}
+
+/// A value between the two: their mean, if that is wanted and not one of them, or the one that has as many floating-point
+/// numbers below it as above. low when there is none between.
+template <class Real>
+Real middle(const Bracket<Real>& b, bool mean) {
+  const Real half = b.low / 2 + b.high / 2;
+  if (mean && half > b.low && half < b.high) return half;
+  using Int = std::conditional_t<sizeof(Real) == 4, std::int32_t, std::int64_t>;
+  using Unsigned = std::make_unsigned_t<Int>;
+  constexpr Int kLeast = std::numeric_limits<Int>::min();
+  const auto turned = [](Int bits) { return bits < 0 ? static_cast<Int>(kLeast - bits) : bits; };  // as the values are ordered
+  Int low, high;
+  std::memcpy(&low, &b.low, sizeof(low));
+  std::memcpy(&high, &b.high, sizeof(high));
+  low = turned(low);
+  const auto apart = static_cast<Unsigned>(turned(high)) - static_cast<Unsigned>(low);
+  const Int at = turned(static_cast<Int>(static_cast<Unsigned>(low) + apart / 2));
+  Real value;
+  std::memcpy(&value, &at, sizeof(value));
+  return value;
 }
 
 /// How many values lie within a bracket, and how many above.
@@ -126,13 +196,13 @@ template <class Real>
 Between keep_between(const Real* HWY_RESTRICT x, std::size_t n, const Bracket<Real>& bracket, Real* HWY_RESTRICT values) {
   Between kept;
   std::size_t i = 0;
-#if HWY_TARGET <= HWY_AVX3  // others compress by tables, in functions that want Highway's library at link time
+#if SKIM_COMPRESSES
   const Tag<Real> tag;
   const auto low = hn::Set(tag, bracket.low), high = hn::Set(tag, bracket.high);
   for (; i + kLanes<Real> <= n; i += kLanes<Real>) {
     const auto v = hn::LoadU(tag, x + i);
     const auto within = hn::And(hn::Ge(v, low), hn::Le(v, high));
-    hn::StoreU(hn::Compress(v, within), tag, values + kept.count);  // no more than i are kept: there is room
+    hn::StoreU(hn::Compress(v, within), tag, values + kept.count);
     kept.count += hn::CountTrue(tag, within);
     kept.above += hn::CountTrue(tag, hn::Gt(v, high));
   }
@@ -146,20 +216,53 @@ Between keep_between(const Real* HWY_RESTRICT x, std::size_t n, const Bracket<Re
 }
 
 /// The k-th largest of x[0..n), 0 < k <= n, without NaN. `scratch`: n values.
+///
+/// Bisection until few values are left: each step counts what is no less than a value in the middle, without a branch
+/// that depends on the data, which std::nth_element mispredicts at every other value. The mean of the bounds comes close
+/// soon, unless values are spread over many orders of magnitude or equal.
 template <class Real>
 Real kth_largest(const Real* x, std::size_t n, std::size_t k, Real* HWY_RESTRICT scratch) {
-  constexpr std::size_t kSample = 512;
-  if (n >= 2 * kSample) {
-    const Between kept = keep_between(x, n, guess_bracket<kSample>(x, n, k, scratch), scratch);
-    if (kept.above < k && k <= kept.above + kept.count) {
-      Real* at = scratch + (k - kept.above - 1);
-      std::nth_element(scratch, at, scratch + kept.count, Descending{});
-      return *at;
+  constexpr std::size_t kFew = 256;
+  constexpr int kByMean = 12;
+  if (n <= kFew) {
+    std::memcpy(scratch, x, n * sizeof(Real));
+    std::nth_element(scratch, scratch + (k - 1), scratch + n, Descending{});
+    return scratch[k - 1];
+  }
+  Bracket<Real> bracket = extremes(x, n);
+  std::size_t from_low = n, from_high = 0;  // so many values are no less than the bound: at least k, and fewer
+  for (int step = 0; from_low - from_high > kFew; ++step) {
+    const Real value = middle(bracket, step < kByMean);
+    if (!(value > bracket.low)) break;
+    const std::size_t count = count_at_least(x, n, value);
+    if (count >= k) {
+      bracket.low = value;
+      from_low = count;
+    } else {
+      bracket.high = value;
+      from_high = count;
     }
   }
-  std::memcpy(scratch, x, n * sizeof(Real));
-  std::nth_element(scratch, scratch + (k - 1), scratch + n, Descending{});
-  return scratch[k - 1];
+  const Between kept = keep_between(x, n, bracket, scratch);
+  Real* at = scratch + (k - kept.above - 1);
+  std::nth_element(scratch, at, scratch + kept.count, Descending{});
+  return *at;
+}
+
+/// A threshold that a few more than the k largest of the n reach, probably: read off a sample. -infinity when a sample
+/// cannot tell. `scratch`: 2 kSample values.
+template <std::size_t kSample, class Real>
+Real guess_threshold(const Real* x, std::size_t n, std::size_t k, Real* scratch) {
+  const std::size_t stride = n / kSample;
+  for (std::size_t i = 0; i < kSample; ++i) {
+    const std::size_t jitter = (i * 0x9E3779B97F4A7C15u >> 32) % stride;  // periodic data would fool a comb
+    scratch[i] = x[i * stride + jitter];
+  }
+  const double share = static_cast<double>(k) / static_cast<double>(n);
+  const double expected = share * kSample;
+  const double rank = expected + 4 * std::sqrt(expected * (1 - share)) + 2;
+  if (!(rank < static_cast<double>(kSample))) return -kInfinity<Real>;
+  return kth_largest(scratch, kSample, static_cast<std::size_t>(rank), scratch + kSample);
 }
 
 /// The k largest of x[0..n), 0 < k <= n, without NaN. Where few of many are wanted, a threshold guessed from a sample
@@ -173,7 +276,7 @@ Largest<Real> largest(const Real* x, std::size_t n, std::size_t k, Workspace& ws
   Largest<Real> result{ranks, 0, 0, 0};
   std::size_t kept = 0;
   if (n >= 4 * kSample && k <= n / 8) {
-    kept = keep_at_least(x, n, guess_bracket<kSample>(x, n, k, scratch).low, ranks, values);
+    kept = keep_at_least(x, n, guess_threshold<kSample>(x, n, k, scratch), ranks, values);
     if (kept >= k) result.least = kth_largest(values, kept, k, scratch);
   }
   if (kept < k) {
