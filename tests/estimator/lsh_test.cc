@@ -39,7 +39,8 @@ long double log_u_by_hand(const LshTail& e, long double c) {
 
 double log_u_of(const LshTail& e, double c) {
   using namespace HWY_NAMESPACE;
-  return hn::GetLane(log_inclusion(e, hn::Set(Tag<double>(), c)));
+  const auto p = side_probability(hn::Set(Tag<double>(), c));
+  return hn::GetLane(log_selected(e, p, log_missed(e, p)));
 }
 
 TEST(LshWeight, IsTheInclusionProbability) {
@@ -80,7 +81,8 @@ TEST(LshWeight, IsTheInclusionProbability) {
 TEST(LshWeight, IsThatOfTheSources) {
   for (const double c : {-0.5, 0.0, 0.186, 0.7}) {
     const double p = 1 - std::acos(c) / std::numbers::pi, power = std::pow(p, 8);
-    EXPECT_NEAR(log_u_of({8, 75}, c), std::log(1 - std::pow(1 - power, 75) - 75 * power * std::pow(1 - power, 74)), 1e-10);
+    EXPECT_NEAR(log_u_of({8, 75}, c), std::log(1 - std::pow(1 - power, 75) - 75 * power * std::pow(1 - power, 74)),
+                1e-10);
     EXPECT_NEAR(log_u_of({8, 75, 1}, c), std::log(1 - std::pow(1 - power, 75)), 1e-10);
   }
   EXPECT_NEAR(std::exp(log_u_of({10, 150}, 0)), 0.0097, 5e-5);
@@ -97,7 +99,8 @@ struct Expected {
 
 /// Plainly, in double: the pooled query's codes, collisions counted table by table, the angle to it.
 template <class K>
-Expected by_hand(const LshTail& e, const Query& query, const Problem<K>& p, const LshTables& tables, const std::vector<bool>& taken) {
+Expected by_hand(const LshTail& e, const Query& query, const Problem<K>& p, const LshTables& tables,
+                 const std::vector<bool>& taken) {
   const std::size_t d = p.shape.d, n = p.shape.n;
   const Query q = query.resolved(static_cast<Position>(n));
   std::vector<float> row(d);
@@ -134,7 +137,8 @@ Expected by_hand(const LshTail& e, const Query& query, const Problem<K>& p, cons
 }
 
 /// Whether `selection`, without the positions `taken`, is what is expected.
-testing::AssertionResult is_expected(const Selection& selection, const Expected& expected, const std::vector<bool>& taken) {
+testing::AssertionResult is_expected(const Selection& selection, const Expected& expected,
+                                     const std::vector<bool>& taken) {
   std::vector<double> weight(taken.size(), 0);
   for (const Weighted& w : list_of(selection)) weight[static_cast<std::size_t>(w.position)] = w.weight;
   std::vector<double> wanted(taken.size(), 0);
@@ -142,10 +146,12 @@ testing::AssertionResult is_expected(const Selection& selection, const Expected&
   for (const Position at : expected.certain) wanted[static_cast<std::size_t>(at)] = 1;
   for (std::size_t i = 0; i < taken.size(); ++i) {
     if (taken[i]) continue;
-    const bool is_certain = std::find(expected.certain.begin(), expected.certain.end(), static_cast<Position>(i)) != expected.certain.end();
+    const bool is_certain =
+        std::find(expected.certain.begin(), expected.certain.end(), static_cast<Position>(i)) != expected.certain.end();
     const double off = is_certain ? 0 : 2e-4 * wanted[i];  // a cosine in float; wide angles have steep weights
     if (std::abs(weight[i] - wanted[i]) > off) {
-      return testing::AssertionFailure() << "position " << i << " has weight " << weight[i] << ", expected " << wanted[i];
+      return testing::AssertionFailure() << "position " << i << " has weight " << weight[i] << ", expected "
+                                         << wanted[i];
     }
   }
   return testing::AssertionSuccess();
@@ -179,9 +185,11 @@ TYPED_TEST(Lsh, SelectsWhatCollides) {
             q.visible.first = static_cast<Position>(n / 7);
             q.position = static_cast<Position>(n - n / 5 - 1);
           }
-          ASSERT_TRUE(is_expected(select(e, q, kv), by_hand(e, q, p, tables, none), none)) << n << " keys, group of " << group;
+          ASSERT_TRUE(is_expected(select(e, q, kv), by_hand(e, q, p, tables, none), none))
+              << n << " keys, group of " << group;
           for (std::size_t h = 0; h < group; ++h) {
-            ASSERT_TRUE(is_expected(select(e, q.head(h), kv), by_hand(e, q.head(h), p, tables, none), none)) << "head " << h;
+            ASSERT_TRUE(is_expected(select(e, q.head(h), kv), by_hand(e, q.head(h), p, tables, none), none))
+                << "head " << h;
           }
           // Of what earlier stages have left.
           const auto before = stack(Sinks{5}, Window{100}, TopK{n / 10});
@@ -243,7 +251,8 @@ TEST(LshTail, OfVectorsWithoutADirection) {
   auto p = random_problem<float>({320, 4, 4, 2}, 7);
   std::fill(p.keys.begin(), p.keys.begin() + 200 * 4, 0.0f);  // 256 keys of mean zero
   for (std::size_t i = 200; i < 256; ++i) {
-    for (std::size_t c = 0; c < 4; ++c) p.keys[i * 4 + c] = (i % 2 == 0 ? 1.0f : -1.0f) * static_cast<float>(1 + (i / 2 + c) % 3);
+    for (std::size_t c = 0; c < 4; ++c)
+      p.keys[i * 4 + c] = (i % 2 == 0 ? 1.0f : -1.0f) * static_cast<float>(1 + (i / 2 + c) % 3);
   }
   for (const bool query_is_zero : {false, true}) {
     if (query_is_zero) std::fill(p.q.begin(), p.q.end(), 0.0f);
@@ -296,7 +305,8 @@ TEST(LshTail, OfNothingAndOfFewKeys) {
     const Selection selection = select(LshTail{3, 5}, p.query(), with_index(p.kv(), tables));
     EXPECT_TRUE(selection.picks().empty());
     EXPECT_EQ(list_of(selection).size(), n);
-    State state = attend(LshTail{3, 5}, p.query(), with_index(p.kv(), tables)), dense = attend(Dense{}, p.query(), p.kv());
+    State state = attend(LshTail{3, 5}, p.query(), with_index(p.kv(), tables)),
+          dense = attend(Dense{}, p.query(), p.kv());
     EXPECT_TRUE(same_bits(state.out(), dense.out(), 8));
   }
 }
@@ -314,8 +324,12 @@ TEST(LshTail, Errors) {
   const std::vector<IndexedKv<ContiguousKv<BF16>, LshTables>> heads = {kv};
   LayerQuery query;
   query.rows = {p.q.data(), 1, 1, 8};
-  expect_error([&] { attend(LshTail{2, 5}, query, LayerKv<IndexedKv<ContiguousKv<BF16>, LshTables>>{heads, 1}, LayerState{{out.data(), 1, 1, 4}}); },
-               {"codes of 2 bits", "have 3"});
+  expect_error(
+      [&] {
+        attend(LshTail{2, 5}, query, LayerKv<IndexedKv<ContiguousKv<BF16>, LshTables>>{heads, 1},
+               LayerState{{out.data(), 1, 1, 4}});
+      },
+      {"codes of 2 bits", "have 3"});
   EXPECT_EQ(out, std::vector<float>(4, 7)) << "before anything is written";
   expect_error([&] { select(TopK{3, Source::kLsh}, p.query(), kv); }, {"lsh", "ranks nothing"});
   expect_error([] { LshTail{0, 5}.validate(); }, {"bits is 0", "16"});
@@ -343,8 +357,8 @@ TEST(LshTail, AsText) {
 
 // ---- law 6, over planes -----------------------------------------------------------------------------------------
 // Each position is selected as often as its weight says: counts over independent planes, judged by the exact binomial
-// distribution (the judge's rates: statistics/judge.h). Positions of one run depend on each other, which Bonferroni does
-// not mind.
+// distribution (the judge's rates: statistics/judge.h). Positions of one run depend on each other, which Bonferroni
+// does not mind.
 
 struct Trial {
   LshTail tail;
@@ -352,17 +366,19 @@ struct Trial {
   bool per_head = false;
 };
 
-/// Judges the inclusion of the hashed keys of a problem over `seeds` planes, by the weights of `weighed`: `tail` itself, or
-/// one with a mistake.
+/// Judges the inclusion of the hashed keys of a problem over `seeds` planes, by the weights of `weighed`: `tail`
+/// itself, or one with a mistake.
 void judge_inclusion(const Trial& trial, const LshTail& weighed, std::size_t seeds, Judge& judge) {
   constexpr std::size_t kN = 256 + 64;
   auto p = random_problem<float>({kN, 6, 1, trial.group ? 3u : 1u}, 11);
   std::fill_n(p.keys.begin() + 5 * 6, 6, 0.0f);
   for (std::size_t i = 0; i < 256; ++i) {  // a mean of zero, exactly; angles of all kinds
-    for (std::size_t c = 0; c < 6; ++c) p.keys[i * 6 + c] = std::round(p.keys[i / 2 * 2 * 6 + c] * 8) / 8 * (i % 2 == 0 ? 1 : -1);
+    for (std::size_t c = 0; c < 6; ++c)
+      p.keys[i * 6 + c] = std::round(p.keys[i / 2 * 2 * 6 + c] * 8) / 8 * (i % 2 == 0 ? 1 : -1);
   }
   for (std::size_t i = 256; i < kN; ++i) {  // along the query, and against it
-    for (std::size_t c = 0; c < 6; ++c) p.keys[i * 6 + c] = 0.2f * p.keys[i * 6 + c] + p.q[c] * (i % 3 == 0 ? -1.0f : 1.0f);
+    for (std::size_t c = 0; c < 6; ++c)
+      p.keys[i * 6 + c] = 0.2f * p.keys[i * 6 + c] + p.q[c] * (i % 3 == 0 ? -1.0f : 1.0f);
   }
   const Query q = trial.per_head ? p.query().head(2) : p.query();
   std::vector<std::uint64_t> times(kN, 0);

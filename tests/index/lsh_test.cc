@@ -67,10 +67,11 @@ TYPED_TEST(Lsh, OneByOneIsInBulkIsAfterATruncate) {
     LshTables grown(planes, segment);
     for (std::size_t i = 1; i <= kN; ++i) append(grown, first_of(p, i));
     EXPECT_TRUE(same_tables(grown, bulk)) << "one by one";
-    for (const Position cut : {5299, 5248, 5247, 5120, 5119, 4352, 4351, 4097, 4096, 4095, 3072, 3071, 2048, 1025, 1024, 300,
-                               256, 255, 64, 1, 0}) {
+    for (const Position cut : {5299, 5248, 5247, 5120, 5119, 4352, 4351, 4097, 4096, 4095, 3072,
+                               3071, 2048, 1025, 1024, 300,  256,  255,  64,   1,    0}) {
       truncate(grown, p.kv(), cut);
-      EXPECT_TRUE(same_tables(grown, fresh(planes, first_of(p, static_cast<std::size_t>(cut)), segment))) << "cut to " << cut;
+      EXPECT_TRUE(same_tables(grown, fresh(planes, first_of(p, static_cast<std::size_t>(cut)), segment)))
+          << "cut to " << cut;
       append(grown, p.kv());
       EXPECT_TRUE(same_tables(grown, bulk)) << "grown again from " << cut;
     }
@@ -118,7 +119,8 @@ TYPED_TEST(Lsh, AreFreshAfterALongHistory) {
       } else {
         append(tables, first_of(p, n), static_cast<Position>(from));
       }
-      ASSERT_TRUE(same_tables(tables, fresh(planes, first_of(p, n), 2048))) << "step " << step << ": " << from << " to " << n;
+      ASSERT_TRUE(same_tables(tables, fresh(planes, first_of(p, n), 2048)))
+          << "step " << step << ": " << from << " to " << n;
     }
   }
 }
@@ -140,8 +142,8 @@ TYPED_TEST(Lsh, PagesAndStridesChangeNoBit) {
 
 // ---- what they hold ---------------------------------------------------------------------------------------------
 
-// By hand: the mean of the first 256 of each segment, and on which side of each plane a key less its centre is. A side is
-// certain unless rounding can change it.
+// By hand: the mean of the first 256 of each segment, and on which side of each plane a key less its centre is. A side
+// is certain unless rounding can change it.
 TYPED_TEST(Lsh, CodesAreSidesOfPlanes) {
   using K = TypeParam;
   for (const std::size_t d : {1u, 7u, 32u, 129u}) {
@@ -150,7 +152,8 @@ TYPED_TEST(Lsh, CodesAreSidesOfPlanes) {
       auto p = random_problem<K>({n, d, 1, 1}, d);
       std::vector<double> row(d);
       for (std::size_t i = 1024; i < n; ++i) {  // far from zero, and drifting
-        for (std::size_t c = 0; c < d; ++c) row[c] = 20 + std::sin(static_cast<double>(i * d + c)) + 1e-3 * static_cast<double>(i);
+        for (std::size_t c = 0; c < d; ++c)
+          row[c] = 20 + std::sin(static_cast<double>(i * d + c)) + 1e-3 * static_cast<double>(i);
         store_row(row.data(), d, row_at(p.keys, i, d));
       }
       fill_row(row_at(p.keys, 1100, d), d, kNan);
@@ -223,9 +226,12 @@ TEST(LshTables, WhatIsHashedOfSoMany) {
 TEST(LshTables, NotesKeysWithoutAHash) {
   auto p = random_problem<float>({1024, 8, 1, 1}, 1);
   for (std::size_t i = 0; i < 256; ++i) {  // whose mean is zero, exactly
-    for (std::size_t c = 0; c < 8; ++c) p.keys[i * 8 + c] = (i % 2 == 0 ? 1.0f : -1.0f) * static_cast<float>(1 + (i / 2 + c) % 4);
+    for (std::size_t c = 0; c < 8; ++c)
+      p.keys[i * 8 + c] = (i % 2 == 0 ? 1.0f : -1.0f) * static_cast<float>(1 + (i / 2 + c) % 4);
   }
-  const auto set = [&](std::size_t i, float x) { std::fill_n(p.keys.begin() + static_cast<std::ptrdiff_t>(i * 8), 8, x); };
+  const auto set = [&](std::size_t i, float x) {
+    std::fill_n(p.keys.begin() + static_cast<std::ptrdiff_t>(i * 8), 8, x);
+  };
   set(300, 1e19f);             // squares overflow
   set(301, 1e18f);
   set(302, NAN);
@@ -257,7 +263,8 @@ TEST(LshTables, Errors) {
   const auto planes = planes_of(8, 3, 4);
   expect_error([] { LshTables none(nullptr); }, {"no planes"});
   for (const std::size_t segment : {0u, 512u, 1000u, 65536u}) {
-    expect_error([&] { LshTables of(planes, segment); }, {("segment is " + std::to_string(segment)).c_str(), "1024", "32768"});
+    expect_error([&] { LshTables of(planes, segment); },
+                 {("segment is " + std::to_string(segment)).c_str(), "1024", "32768"});
   }
   EXPECT_EQ(LshTables(planes).segment(), 16384u);
   const auto p = random_problem<float>({400, 8, 4, 1}, 6), other = random_problem<float>({500, 7, 4, 1}, 6);

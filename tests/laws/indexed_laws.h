@@ -62,8 +62,8 @@ constexpr IndexedCase kCases[] = {
 
 void PrintTo(const IndexedCase& one, std::ostream* out) { *out << one.some; }
 
-/// Indexes of one KV head: sketches, boxes, means and LSH tables, and scores that have nothing to do with its keys, for the
-/// newest `rows` positions.
+/// Indexes of one KV head: sketches, boxes, means and LSH tables, and scores that have nothing to do with its keys, for
+/// the newest `rows` positions.
 struct Beside {
   Sketches sketches;
   PageBoxes boxes;

@@ -2,6 +2,7 @@
 // Uses as much of skim as fits in a page, so that odr.sh finds its functions in the object file.
 // ODR_NAME is the name of the one function that this file defines.
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "skim/skim.h"
@@ -71,7 +72,7 @@ double verbs(const auto& estimator) {
   return static_cast<double>(state.lse());
 }
 
-/// One head with sketches of all three sizes and page boxes beside it, in storage T.
+/// One head with sketches of all three sizes, page boxes and LSH tables beside it, in storage T.
 template <class T>
 double indexed(const auto& estimator) {
   constexpr std::size_t kRow = skim::row_values<T>(kDim);
@@ -95,10 +96,14 @@ double indexed(const auto& estimator) {
   skim::append(boxes, kv);
   skim::truncate(boxes, kv, kPositions - 1);
   skim::append(boxes, kv);
+  skim::LshTables tables(std::make_shared<const skim::LshPlanes>(kDim, 4, 6, 1));
+  skim::append(tables, kv);
+  skim::truncate(tables, kv, kPositions - 40);
+  skim::append(tables, kv);
   const skim::ExternalScores external{{scores.data(), 1, kPositions}, kPositions - 1};
   skim::Query query;
   query.rows = {q.data(), 2, kDim};
-  skim::State state = skim::attend(estimator, query, skim::with_index(kv, one, four, eight, boxes, external));
+  skim::State state = skim::attend(estimator, query, skim::with_index(kv, one, four, eight, boxes, tables, external));
   return static_cast<double>(state.lse());
 }
 
@@ -112,5 +117,5 @@ double ODR_NAME() {
                                    "+topk(9,by=boxes,exact)+topk(9,by=boxes)+systematic(20,by=external)");
   return layer<float, float>(skim::Dense{}) + layer<float, float>(stack) + layer<skim::F16, float>(stack) +
          layer<skim::BF16, float>(text) + layer<double, double>(stack) + verbs(stack) + verbs(text) +
-         indexed<skim::BF16>(by_index) + indexed<skim::I8>(by_text);
+         indexed<skim::BF16>(by_index) + indexed<skim::I8>(by_text) + indexed<skim::F16>(skim::LshTail{4, 6});
 }

@@ -106,7 +106,8 @@ testing::AssertionResult same_sketch(const Sketch<kBits>& a, const Sketch<kBits>
 
 /// Tables of all that `kv` holds: (bits, number) codes of planes of their own.
 template <class Kv>
-LshTables lsh_tables_of(const Kv& kv, std::size_t bits, std::size_t number, std::uint64_t seed = 1, std::size_t segment = 1024) {
+LshTables lsh_tables_of(const Kv& kv, std::size_t bits, std::size_t number, std::uint64_t seed = 1,
+                        std::size_t segment = 1024) {
   LshTables tables(std::make_shared<const LshPlanes>(kv.key_dim(), bits, number, seed), segment);
   append(tables, kv);
   return tables;
@@ -136,7 +137,8 @@ inline std::vector<std::vector<std::uint16_t>> codes_of(const LshTables& tables)
   });
   for (std::size_t i = in_parts; i < hashed; ++i) {
     const std::size_t block = (i - in_parts) / 64;
-    for (std::size_t t = 0; t < number; ++t) codes[i][t] = LshAccess::codes(tables)[(block * number + t) * 64 + (i - in_parts) % 64];
+    for (std::size_t t = 0; t < number; ++t)
+      codes[i][t] = LshAccess::codes(tables)[(block * number + t) * 64 + (i - in_parts) % 64];
   }
   std::vector<std::vector<std::uint16_t>> result(hashed);
   for (std::size_t i = 0; i < hashed; ++i) {
@@ -153,7 +155,8 @@ inline testing::AssertionResult same_tables(const LshTables& a, const LshTables&
   using Access = LshAccess;
   if (a.size() != b.size()) return testing::AssertionFailure() << a.size() << " and " << b.size() << " positions";
   if (a.hashed() != b.hashed()) return testing::AssertionFailure() << a.hashed() << " and " << b.hashed() << " hashed";
-  if (a.in_parts() != b.in_parts()) return testing::AssertionFailure() << a.in_parts() << " and " << b.in_parts() << " in parts";
+  if (a.in_parts() != b.in_parts())
+    return testing::AssertionFailure() << a.in_parts() << " and " << b.in_parts() << " in parts";
   if (a.bytes() != b.bytes()) return testing::AssertionFailure() << a.bytes() << " and " << b.bytes() << " bytes";
   for (const auto& same : {same_buffer("starts", Access::starts(a), Access::starts(b)),
                            same_buffer("positions", Access::positions(a), Access::positions(b)),

@@ -12,6 +12,7 @@
 
 #include "skim/estimator/lsh.h"
 #include "skim/estimator/select-inl.h"
+#include "skim/index/angles-inl.h"
 #include "skim/index/collisions-inl.h"
 #include "skim/index/scores-inl.h"
 #include "skim/kernel/select-inl.h"
@@ -20,62 +21,75 @@ HWY_BEFORE_NAMESPACE();
 namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
-/// ln u of keys at these cosines to the query, u their probability to be selected; -infinity where it is 0 (c = -1). A
-/// cosine that rounding took out of [-1, 1] is put back.
-HWY_INLINE Vec<double> log_inclusion(const LshTail& e, Vec<double> cosine) {
+// ln u of many keys: step after step over all of them, since one key's steps wait for each other.
+
+/// The probability that a random plane has both on one side, 1 - acos(c) / pi, without a difference where it is small.
+/// A cosine that rounding took out of [-1, 1] is put back.
+HWY_INLINE Vec<double> side_probability(Vec<double> cosine) {
   const Tag<double> tag;
-  const auto one = hn::Set(tag, 1.0), zero = hn::Zero(tag);
-  const auto tables = hn::Set(tag, static_cast<double>(e.tables));
-  const auto c = hn::Min(hn::Max(cosine, hn::Set(tag, -1.0)), one);
-  // 1 - acos(c) / pi, without a difference where it is small.
-  const auto p = hn::Mul(hn::Acos(tag, hn::Neg(c)), hn::Set(tag, 1 / std::numbers::pi));
-  auto power = p;  // P
-  for (std::size_t b = 1; b < e.bits; ++b) power = hn::Mul(power, p);
-  const auto below_one = hn::Min(power, hn::Set(tag, 1 - 0x1p-53));
-  const auto log_miss = hn::Log1p(tag, hn::Neg(below_one));
-  auto log_u = zero;
-  if (e.collisions == 1) {
-    log_u = hn::Log(tag, hn::Neg(hn::Expm1(tag, hn::Mul(tables, log_miss))));
-  } else {
-    const double others = static_cast<double>(e.tables) - 1;
-    const auto log_none_or_one =
-        hn::MulAdd(hn::Set(tag, others), log_miss, hn::Log1p(tag, hn::Mul(hn::Set(tag, others), below_one)));
-    log_u = hn::Log(tag, hn::Neg(hn::Expm1(tag, log_none_or_one)));
-    // Where both terms nearly cancel, the beginning of the binomial series: what it leaves out is (L P)^2.
-    const double pairs = static_cast<double>(e.tables) * others / 2;
-    const auto next = hn::Mul(hn::Set(tag, -2.0 / 3 * (others - 1)), power);
-    const auto series = hn::Add(hn::MulAdd(hn::Set(tag, 2 * static_cast<double>(e.bits)), hn::Log(tag, p),
-                                           hn::Set(tag, std::log(pairs))),
-                                hn::Log1p(tag, next));
-    log_u = hn::IfThenElse(hn::Lt(hn::Mul(tables, power), hn::Set(tag, 1e-4)), series, log_u);
+  const auto c = hn::Min(hn::Max(cosine, hn::Set(tag, -1.0)), hn::Set(tag, 1.0));
+  return hn::Mul(hn::Acos(tag, hn::Neg(c)), hn::Set(tag, 1 / std::numbers::pi));
+}
+
+/// P, the probability to share a bucket; below 1, so that its complement has a logarithm.
+HWY_INLINE Vec<double> bucket_probability(const LshTail& e, Vec<double> p) {
+  const Tag<double> tag;
+  auto power = hn::Set(tag, 1 - 0x1p-53), square = p;
+  for (std::size_t b = e.bits; b != 0; b /= 2, square = hn::Mul(square, square)) {
+    if (b % 2 == 1) power = hn::Mul(power, square);
   }
-  log_u = hn::Min(log_u, zero);
-  return hn::IfThenElse(hn::Gt(p, zero), log_u, hn::Set(tag, -kInfinity<double>));
+  return power;
+}
+
+/// ln (1 - u): no collision, or if two are wanted at most one.
+HWY_INLINE Vec<double> log_missed(const LshTail& e, Vec<double> p) {
+  const Tag<double> tag;
+  const auto power = bucket_probability(e, p);
+  const auto log_miss = hn::Log1p(tag, hn::Neg(power));
+  if (e.collisions == 1) return hn::Mul(hn::Set(tag, static_cast<double>(e.tables)), log_miss);
+  const auto others = hn::Set(tag, static_cast<double>(e.tables) - 1);
+  return hn::MulAdd(others, log_miss, hn::Log1p(tag, hn::Mul(others, power)));
+}
+
+/// ln u; -infinity where u is 0.
+HWY_INLINE Vec<double> log_selected(const LshTail& e, Vec<double> p, Vec<double> log_missed) {
+  const Tag<double> tag;
+  const auto zero = hn::Zero(tag);
+  auto log_u = hn::Log(tag, hn::Neg(hn::Expm1(tag, log_missed)));
+  if (e.collisions == 2) {
+    // Where the two terms of log_missed nearly cancel, the binomial series: what it leaves out is of the order (L P)^2.
+    const double tables = static_cast<double>(e.tables);
+    const auto power = bucket_probability(e, p);
+    const auto rare = hn::Lt(power, hn::Set(tag, 1e-4 / tables));
+    if (!hn::AllFalse(tag, rare)) {
+      const auto of_two = hn::MulAdd(hn::Set(tag, 2 * static_cast<double>(e.bits)), hn::Log(tag, p),
+                                     hn::Set(tag, std::log(tables * (tables - 1) / 2)));
+      const auto of_more = hn::Log1p(tag, hn::Mul(hn::Set(tag, -2.0 / 3 * (tables - 2)), power));
+      log_u = hn::IfThenElse(rare, hn::Add(of_two, of_more), log_u);
+    }
+  }
+  return hn::IfThenElse(hn::Gt(p, zero), hn::Min(log_u, zero), hn::Set(tag, -kInfinity<double>));
 }
 
 /// Log weights, -ln u, of keys by their dot products with the query and their squares. length: of the query. A vector
-/// without a direction is met as if at a right angle, since its code has nothing to do with the other's; but two of them
-/// have the same.
-inline void lsh_log_weights(const LshTail& e, const float* products, const float* squares, double length, std::size_t count,
-                            double* out) {
+/// without a direction is met as if at a right angle, since its code has nothing to do with the other's; but two of
+/// them have the same. p, out: [count], and room for another vector.
+inline void lsh_log_weights(const LshTail& e, const float* products, const float* squares, double length,
+                            std::size_t count, double* HWY_RESTRICT p, double* HWY_RESTRICT out) {
   const Tag<double> tag;
+  const hn::Rebind<float, Tag<double>> floats;
   constexpr std::size_t kN = kLanes<double>;
-  const auto zero = hn::Zero(tag), of_none = hn::Set(tag, length > 0 ? 0.0 : 1.0);
+  const auto zero = hn::Zero(tag), of_none = hn::Set(tag, length > 0 ? 0.0 : 1.0), of_query = hn::Set(tag, length);
   for (std::size_t i = 0; i < count; i += kN) {
-    double product[kN], square[kN];
-    for (std::size_t j = 0; j < kN; ++j) {
-      const std::size_t at = std::min(i + j, count - 1);
-      product[j] = static_cast<double>(products[at]);
-      square[j] = static_cast<double>(squares[at]);
-    }
-    const auto key = hn::Sqrt(hn::LoadU(tag, square));
-    const auto both = hn::Mul(key, hn::Set(tag, length));
-    const auto with_direction = hn::Div(hn::LoadU(tag, product), both);
+    const auto key = hn::Sqrt(hn::PromoteTo(tag, hn::LoadU(floats, squares + i)));
+    const auto both = hn::Mul(key, of_query);
+    const auto with_direction = hn::Div(hn::PromoteTo(tag, hn::LoadU(floats, products + i)), both);
     const auto without = hn::IfThenElse(hn::Eq(key, zero), of_none, zero);
-    const auto cosine = hn::IfThenElse(hn::Gt(both, zero), with_direction, without);
-    double weights[kN];
-    hn::StoreU(hn::Neg(log_inclusion(e, cosine)), tag, weights);
-    std::copy_n(weights, std::min(kN, count - i), out + i);
+    hn::StoreU(side_probability(hn::IfThenElse(hn::Gt(both, zero), with_direction, without)), tag, p + i);
+  }
+  for (std::size_t i = 0; i < count; i += kN) hn::StoreU(log_missed(e, hn::LoadU(tag, p + i)), tag, out + i);
+  for (std::size_t i = 0; i < count; i += kN) {
+    hn::StoreU(hn::Neg(log_selected(e, hn::LoadU(tag, p + i), hn::LoadU(tag, out + i))), tag, out + i);
   }
 }
 
@@ -90,8 +104,8 @@ struct Select<LshTail> {
 
  private:
   template <class Kv>
-  static void run(const LshTail& e, const LshTables& tables, const BasicQuery<float>& q, const Kv& kv, Selection& selection,
-                  Workspace& ws) {
+  static void run(const LshTail& e, const LshTables& tables, const BasicQuery<float>& q, const Kv& kv,
+                  Selection& selection, Workspace& ws) {
     const Span hashed = intersect(q.visible, {0, tables.hashed()});
     Met met;
     double* weights = nullptr;
@@ -103,11 +117,11 @@ struct Select<LshTail> {
       hash_query(tables.planes(), e.tables, row, codes, ws);
       met = collisions(tables, codes, e.tables, e.collisions, q.visible, selection, ws);
       if (met.count != 0) {
-        const std::size_t padded = round_up(met.count, 4) + 4;
+        const std::size_t padded = round_up(met.count, kBlock) + kBlock;
         float* products = ws.get<float>(Workspace::kShortlist, 2 * padded);
         angles(tables, kv, row, met, products, products + padded, ws);
-        weights = ws.get<double>(Workspace::kWeights, met.count);
-        lsh_log_weights(e, products, products + padded, length, met.count, weights);
+        weights = ws.get<double>(Workspace::kWeights, 2 * padded);
+        lsh_log_weights(e, products, products + padded, length, met.count, weights + padded, weights);
         certain(LshAccess::unhashed(tables), met, weights);
       }
     }

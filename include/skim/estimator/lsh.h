@@ -15,15 +15,15 @@ namespace skim::inline SKIM_ABI {
 /// tables that the KV carries (`LshTables`), a key that points the query's way more often than another (MagicPIG: Chen
 /// et al., "MagicPIG: LSH sampling for efficient LLM generation", arXiv 2410.16179).
 ///
-/// A key at the cosine c to the query, both relative to the key's centre, shares one bucket with probability
-/// P = (1 - acos(c) / pi)^bits, so it is selected with probability u = 1 - (1 - P)^L - L P (1 - P)^(L-1), L tables, and has
+/// A key at the cosine c to the query, both relative to the key's centre, shares one bucket with probability P = (1 -
+/// acos(c) / pi)^bits, so it is selected with probability u = 1 - (1 - P)^L - L P (1 - P)^(L-1), L tables, and has
 /// weight 1 / u: exactly, without a floor. With `collisions` = 1 one bucket is enough, and u = 1 - (1 - P)^L. Positions
 /// that are not hashed are all read, with weight 1. Numerator and denominator are unbiased over random planes, their
 /// ratio is consistent. But the planes stay: all queries of a model have the same ones, so errors do not average out
 /// over heads, layers and tokens; and the selected keys are not independent of each other.
 ///
-/// A group asks as one query, the mean of the directions of its heads, and u comes from the angle to it: so one weight is
-/// right for every head. Per head each asks for itself. Heads that are zero or not finite have no say.
+/// A group asks as one query, the mean of the directions of its heads, and u comes from the angle to it: so one weight
+/// is right for every head. Per head each asks for itself. Heads that are zero or not finite have no say.
 ///
 /// Scale, soft cap and distance have no part in what is selected. Reads the buckets, and the keys it selects twice.
 struct LshTail {
@@ -53,7 +53,8 @@ struct LshTail {
   void check(const LshTables& index) const {
     const LshPlanes& planes = index.planes();
     if (planes.bits() != bits) {
-      fail("skim::attend: LshTail asks for codes of ", bits, " bits but those of the ", index.kName, " have ", planes.bits());
+      fail("skim::attend: LshTail asks for codes of ", bits, " bits but those of the ", index.kName, " have ",
+           planes.bits());
     }
     if (planes.tables() < tables) {
       fail("skim::attend: LshTail asks ", tables, " tables but the ", index.kName, " has ", planes.tables());

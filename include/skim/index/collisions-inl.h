@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which hashed keys share buckets with a query, and at what angle they lie to it.
+// Which hashed keys share buckets with a query.
 #if defined(SKIM_INDEX_COLLISIONS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef SKIM_INDEX_COLLISIONS_INL_H_
 #undef SKIM_INDEX_COLLISIONS_INL_H_
@@ -23,9 +23,9 @@ namespace {
 
 // ---- the query --------------------------------------------------------------------------------------------------
 
-/// The query that speaks for a group: the mean of the directions of its heads, as a unit vector. out: [d]. A head that is
-/// zero or not finite has no direction. Zeros if none has, or if they cancel. Returns its length as it is stored, 1 to
-/// rounding, or 0.
+/// The query that speaks for a group: the mean of the directions of its heads, as a unit vector. out: [d]. A head that
+/// is zero or not finite has no direction. Zeros if none has, or if they cancel. Returns its length as it is stored, 1
+/// to rounding, or 0.
 inline double pool_directions(const BasicQuery<float>& q, float* HWY_RESTRICT out, Workspace& ws) {
   const std::size_t d = q.rows.cols;
   double* sum = ws.get<double>(Workspace::kBounds, d);
@@ -77,8 +77,8 @@ inline void hash_query(const LshPlanes& planes, std::size_t count, const float* 
 }
 
 // ---- retrieval --------------------------------------------------------------------------------------------------
-// In how many tables has a position been met? In a byte for each position of a part (it stays in the first-level cache):
-// 0, 1, 3, 7, ... 255, which is 2^count - 1 until there is no more room; or the count itself.
+// In how many tables has a position been met? In a byte for each position of a part (it stays in the first-level
+// cache): 0, 1, 3, 7, ... 255, which is 2^count - 1 until there is no more room; or the count itself.
 
 /// Walks what is selected, run after run of positions in ascending order.
 class Selected {
@@ -93,7 +93,8 @@ class Selected {
       if (part.size() > 0) std::memset(bytes + (part.first - of.first), 0, static_cast<std::size_t>(part.size()));
     }
     while (pick_ < picks_.size() && picks_[pick_].position < of.first) ++pick_;
-    for (; pick_ < picks_.size() && picks_[pick_].position < of.last; ++pick_) bytes[picks_[pick_].position - of.first] = 0;
+    for (; pick_ < picks_.size() && picks_[pick_].position < of.last; ++pick_)
+      bytes[picks_[pick_].position - of.first] = 0;
   }
 
  private:
@@ -104,8 +105,8 @@ class Selected {
 
 /// Appends the positions of `within` whose byte is at least `least`, and returns how many. bytes: of the positions from
 /// `first` on, [count], a multiple of 64.
-inline std::size_t keep_met(const std::uint8_t* bytes, Position first, std::size_t count, Span within, std::uint8_t least,
-                            Position* HWY_RESTRICT out) {
+inline std::size_t keep_met(const std::uint8_t* bytes, Position first, std::size_t count, Span within,
+                            std::uint8_t least, Position* HWY_RESTRICT out) {
   const Tag<std::uint8_t> tag;
   constexpr std::size_t kN = kLanes<std::uint8_t>;
   std::size_t kept = 0;
@@ -126,7 +127,8 @@ inline std::size_t keep_met(const std::uint8_t* bytes, Position first, std::size
     if (bits == 0) continue;
     if (at < within.first) bits &= within.first - at >= 64 ? 0 : ~std::uint64_t{0} << (within.first - at);
     if (at + 64 > within.last) bits &= within.last <= at ? 0 : ~std::uint64_t{0} >> (64 - (within.last - at));
-    for (; bits != 0; bits &= bits - 1) out[kept++] = at + static_cast<Position>(hwy::Num0BitsBelowLS1Bit_Nonzero64(bits));
+    for (; bits != 0; bits &= bits - 1)
+      out[kept++] = at + static_cast<Position>(hwy::Num0BitsBelowLS1Bit_Nonzero64(bits));
   }
   return kept;
 }
@@ -137,9 +139,16 @@ struct Bucket {
   std::size_t count = 0;
 };
 
+/// Meets all positions of a bucket.
+inline void meet(const Bucket& bucket, std::uint8_t* HWY_RESTRICT bytes) {
+  const std::uint16_t* HWY_RESTRICT at = bucket.first;
+  const std::size_t count = bucket.count;
+  for (std::size_t i = 0; i < count; ++i) bytes[at[i]] = static_cast<std::uint8_t>(2 * bytes[at[i]] + 1);
+}
+
 /// Counts for the keys of a block, [kAtOnce], in how many of the first `number` tables they have the query's code.
-inline void count_equal(const std::uint16_t* HWY_RESTRICT codes, const std::uint16_t* HWY_RESTRICT of_query, std::size_t number,
-                        std::uint8_t* HWY_RESTRICT bytes) {
+inline void count_equal(const std::uint16_t* HWY_RESTRICT codes, const std::uint16_t* HWY_RESTRICT of_query,
+                        std::size_t number, std::uint8_t* HWY_RESTRICT bytes) {
   constexpr std::size_t kAtOnce = LshTables::kAtOnce;
   const hn::CappedTag<std::uint16_t, 32> tag;
   constexpr std::size_t kN = std::min<std::size_t>(kLanes<std::uint16_t>, 32);
@@ -151,7 +160,8 @@ inline void count_equal(const std::uint16_t* HWY_RESTRICT codes, const std::uint
     }
     std::uint16_t counts[kN];
     hn::StoreU(count, tag, counts);
-    for (std::size_t j = 0; j < kN; ++j) bytes[i + j] = static_cast<std::uint8_t>(std::min<std::uint16_t>(counts[j], 255));
+    for (std::size_t j = 0; j < kN; ++j)
+      bytes[i + j] = static_cast<std::uint8_t>(std::min<std::uint16_t>(counts[j], 255));
   }
 }
 
@@ -211,9 +221,7 @@ inline Met collisions(const LshTables& tables, const std::uint16_t* codes, std::
         __builtin_prefetch(ahead.first);
         __builtin_prefetch(ahead.first + ahead.count);
       }
-      const std::uint16_t* HWY_RESTRICT at = bucket[done].first;
-      const std::uint16_t* end = at + bucket[done].count;
-      for (; at != end; ++at) bytes[*at] = static_cast<std::uint8_t>(2 * bytes[*at] + 1);
+      meet(bucket[done], bytes);
     }
     keep(part.first, part.size);
   });
@@ -225,85 +233,6 @@ inline Met collisions(const LshTables& tables, const std::uint16_t* codes, std::
     keep(first, kAtOnce);
   }
   return {positions, met};
-}
-
-// ---- angles -----------------------------------------------------------------------------------------------------
-
-/// Dot products with the query, and squares, of T keys less their centre; query and centre in the lane order of the keys.
-/// Rows `ahead` are prefetched.
-template <int T, class K>
-HWY_INLINE void angle_tile(const float* HWY_RESTRICT query, const float* HWY_RESTRICT centre, const K* const* keys,
-                           const K* const* ahead, std::size_t d, float* HWY_RESTRICT products, float* HWY_RESTRICT squares) {
-  static_assert(T == 4);
-  constexpr std::size_t kN = kLanes<float>;
-  const Tag<float> tag;
-  Vec<float> dot[T], square[T];
-  HWY_UNROLL(4) for (int t = 0; t < T; ++t) dot[t] = square[t] = hn::Zero(tag);
-  const auto add = [&](int t, Vec<float> a, Vec<float> b, std::size_t c) HWY_ATTR {
-    if constexpr (kHasScale<K>) {
-      const auto scale = hn::Set(tag, scale_of(keys[t], d));
-      a = hn::Mul(a, scale);
-      b = hn::Mul(b, scale);
-    }
-    a = hn::Sub(a, hn::LoadU(tag, centre + c));
-    b = hn::Sub(b, hn::LoadU(tag, centre + c + kN));
-    dot[t] = hn::MulAdd(b, hn::LoadU(tag, query + c + kN), hn::MulAdd(a, hn::LoadU(tag, query + c), dot[t]));
-    square[t] = hn::MulAdd(b, b, hn::MulAdd(a, a, square[t]));
-  };
-  std::size_t c = 0;
-  for (; c + kStep<float> <= d; c += kStep<float>) {
-    HWY_UNROLL(4) for (int t = 0; t < T; ++t) prefetch_step<float>(ahead[t] + c);
-    HWY_UNROLL(4) for (int t = 0; t < T; ++t) {
-      Vec<float> a, b;
-      Storage<K, float>::load(keys[t] + c, a, b);
-      add(t, a, b, c);
-    }
-  }
-  if (c < d) {
-    HWY_UNROLL(4) for (int t = 0; t < T; ++t) {
-      Vec<float> a, b;
-      load_tail<float>(keys[t] + c, d - c, a, b);
-      add(t, a, b, c);
-    }
-  }
-  sum_lanes4<float>(dot[0], dot[1], dot[2], dot[3], products);
-  sum_lanes4<float>(square[0], square[1], square[2], square[3], squares);
-}
-
-/// <query, key - centre> and |key - centre|^2 of hashed positions, with their own centres: the same differences that were
-/// hashed. query: [d]. products, squares: [count rounded up to 4].
-template <class Kv>
-void angles(const LshTables& tables, const Kv& kv, const float* query, const Met& met, float* products, float* squares,
-            Workspace& ws) {
-  using K = typename Kv::Key;
-  constexpr std::size_t kTileKeys = 4, kAhead = 16;
-  const std::size_t d = tables.key_dim(), padded = round_up(d, kStep<float>);
-  float* lanes = ws.get<float>(Workspace::kQuery, 2 * padded + d);
-  float* centre = lanes + padded;
-  float* room = centre + padded;
-  to_lanes<K>(query, d, lanes);
-  const auto segment_of = [&](std::size_t i) { return static_cast<std::size_t>(met.positions[i]) / tables.segment(); };
-  const auto key_at = [&](std::size_t i) { return kv.key(met.positions[std::min(i, met.count - 1)]); };
-  std::size_t segment = static_cast<std::size_t>(-1);
-  for (std::size_t i = 0; i < met.count;) {
-    if (segment_of(i) != segment) {
-      segment = segment_of(i);
-      const BF16* stored = LshAccess::centres(tables).data() + segment * d;
-      for (std::size_t c = 0; c < d; ++c) room[c] = to_float(stored[c]);
-      to_lanes<K>(room, d, centre);
-    }
-    std::size_t count = 1;
-    while (count < kTileKeys && i + count < met.count && segment_of(i + count) == segment) ++count;
-    const K* keys[kTileKeys];
-    const K* ahead[kTileKeys];
-    for (std::size_t t = 0; t < kTileKeys; ++t) {
-      keys[t] = key_at(i + std::min(t, count - 1));
-      ahead[t] = key_at(i + t + kAhead);
-    }
-    angle_tile<kTileKeys>(lanes, centre, keys, ahead, d, products + i, squares + i);
-    i += count;
-  }
-  ws.reads.keys += met.count;
 }
 
 }  // namespace

@@ -13,179 +13,13 @@
 #include "skim/core/error.h"
 #include "skim/core/kv.h"
 #include "skim/index/lsh.h"
+#include "skim/index/lsh_parts-inl.h"
 #include "skim/index/sketch-inl.h"
 #include "skim/kernel/panel-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
-
-// ---- parts ------------------------------------------------------------------------------------------------------
-
-/// A run of hashed positions in their buckets.
-struct LshPart {
-  Position first = 0;
-  std::size_t size = 0;
-  const std::uint16_t* starts = nullptr;     // [tables, buckets]
-  const std::uint16_t* positions = nullptr;  // [tables, size], counted from `first`
-};
-
-/// Calls visit(part) for the parts that hold the positions [0, end), in their order.
-template <class Visit>
-void for_each_part(const LshTables& tables, Position end, const Visit& visit) {
-  const std::size_t number = tables.planes().tables(), buckets = std::size_t{1} << tables.planes().bits();
-  const std::uint16_t* starts = LshAccess::starts(tables).data();
-  const std::uint16_t* positions = LshAccess::positions(tables).data();
-  Position first = 0;
-  for (std::size_t size = tables.segment(); size >= LshTables::kLeastPart;) {
-    if (end - first < static_cast<Position>(size)) {
-      size /= 2;
-      continue;
-    }
-    visit(LshPart{first, size, starts, positions});
-    first += static_cast<Position>(size);
-    starts += number * buckets;
-    positions += number * size;
-  }
-}
-
-/// Parts that hold the positions [0, end).
-inline std::size_t count_parts(const LshTables& tables, Position end) {
-  std::size_t count = 0;
-  for_each_part(tables, end, [&count](const LshPart&) { ++count; });
-  return count;
-}
-
-/// Orders the positions [0, size) by their codes; starts: [buckets].
-inline void sort_by_code(const std::uint16_t* HWY_RESTRICT codes, std::size_t size, std::size_t buckets,
-                         std::uint16_t* HWY_RESTRICT starts, std::uint16_t* HWY_RESTRICT positions) {
-  std::memset(starts, 0, buckets * sizeof(std::uint16_t));
-  for (std::size_t i = 0; i < size; ++i) ++starts[codes[i]];
-  std::size_t sum = 0;
-  for (std::size_t b = 0; b < buckets; ++b) {
-    const std::size_t count = starts[b];
-    starts[b] = static_cast<std::uint16_t>(sum);
-    sum += count;
-  }
-  for (std::size_t i = 0; i < size; ++i) positions[starts[codes[i]]++] = static_cast<std::uint16_t>(i);
-  // Each start has moved to where the next bucket begins.
-  std::memmove(starts + 1, starts, (buckets - 1) * sizeof(std::uint16_t));
-  starts[0] = 0;
-}
-
-/// The reverse: codes of table `table` of a part, [size].
-inline void read_codes(const LshPart& part, std::size_t table, std::size_t buckets, std::uint16_t* HWY_RESTRICT codes) {
-  const std::uint16_t* HWY_RESTRICT starts = part.starts + table * buckets;
-  const std::uint16_t* HWY_RESTRICT positions = part.positions + table * part.size;
-  for (std::size_t b = 0, i = 0; b < buckets; ++b) {
-    const std::size_t end = b + 1 < buckets ? starts[b + 1] : part.size;
-    for (; i < end; ++i) codes[positions[i]] = static_cast<std::uint16_t>(b);
-  }
-}
-
-/// Codes of table `table` of the `count` positions that no part holds, from the `from`-th on.
-inline void read_open_codes(const LshTables& tables, std::size_t table, std::size_t from, std::size_t count,
-                            std::uint16_t* HWY_RESTRICT codes) {
-  constexpr std::size_t kAtOnce = LshTables::kAtOnce;
-  for (std::size_t i = 0; i < count; i += kAtOnce) {
-    const std::size_t row = (from + i) / kAtOnce * tables.planes().tables() + table;
-    std::memcpy(codes + i, LshAccess::codes(tables).data() + row * kAtOnce, kAtOnce * sizeof(std::uint16_t));
-  }
-}
-
-/// Makes the part that ends at `end`, of codes and of smaller parts. When memory runs out nothing has changed.
-inline void make_part(LshTables& tables, Position end) {
-  const std::size_t number = tables.planes().tables(), buckets = std::size_t{1} << tables.planes().bits();
-  const std::size_t size = tables.part_ending(end);
-  const Position first = end - static_cast<Position>(size);
-  const auto of_parts = static_cast<std::size_t>(std::max(tables.in_parts(), first) - first);
-  auto& starts = LshAccess::starts(tables);
-  auto& positions = LshAccess::positions(tables);
-  Buffer<std::uint16_t> room;
-  room.resize(number * (size + buckets) + size);
-  std::uint16_t* new_positions = room.data();
-  std::uint16_t* new_starts = new_positions + number * size;
-  std::uint16_t* codes = new_starts + number * buckets;
-  const std::size_t kept_parts = count_parts(tables, first);
-  const auto kept = static_cast<std::size_t>(first);
-  starts.reserve((kept_parts + 1) * number * buckets);
-  positions.reserve((kept + size) * number);
-
-  for (std::size_t t = 0; t < number; ++t) {
-    if (of_parts != 0) {
-      for_each_part(tables, tables.in_parts(), [&](const LshPart& part) {
-        if (part.first >= first) read_codes(part, t, buckets, codes + (part.first - first));
-      });
-    }
-    read_open_codes(tables, t, 0, size - of_parts, codes + of_parts);
-    sort_by_code(codes, size, buckets, new_starts + t * buckets, new_positions + t * size);
-  }
-  starts.resize((kept_parts + 1) * number * buckets);
-  positions.resize((kept + size) * number);
-  std::memcpy(starts.data() + kept_parts * number * buckets, new_starts, number * buckets * sizeof(std::uint16_t));
-  std::memcpy(positions.data() + kept * number, new_positions, number * size * sizeof(std::uint16_t));
-  auto& open = LshAccess::codes(tables);
-  const std::size_t used = (size - of_parts) * number;
-  std::memmove(open.data(), open.data() + used, (open.size() - used) * sizeof(std::uint16_t));
-  open.resize(open.size() - used);
-  LshAccess::in_parts(tables) = end;
-}
-
-/// Takes apart the part that holds position `last`, a multiple of kAtOnce, so that parts and codes hold [0, last). When
-/// memory runs out nothing has changed.
-inline void cut_part(LshTables& tables, Position last) {
-  constexpr std::size_t kAtOnce = LshTables::kAtOnce;
-  const std::size_t number = tables.planes().tables(), buckets = std::size_t{1} << tables.planes().bits();
-  const Position end = last / static_cast<Position>(LshTables::kLeastPart) * static_cast<Position>(LshTables::kLeastPart);
-  LshPart old;
-  std::size_t kept_parts = 0;
-  for_each_part(tables, tables.in_parts(), [&](const LshPart& part) {
-    if (part.first > last) return;
-    old = part;
-    ++kept_parts;
-  });
-  --kept_parts;
-  const std::size_t new_parts = count_parts(tables, end) - kept_parts;
-  const auto in_new_parts = static_cast<std::size_t>(end - old.first), open = static_cast<std::size_t>(last - end);
-  auto& starts = LshAccess::starts(tables);
-  auto& positions = LshAccess::positions(tables);
-  Buffer<std::uint16_t> room, new_codes;
-  room.resize(number * (in_new_parts + new_parts * buckets) + old.size);
-  std::uint16_t* new_positions = room.data();
-  std::uint16_t* new_starts = new_positions + number * in_new_parts;
-  std::uint16_t* codes = new_starts + new_parts * number * buckets;
-  new_codes.resize(open * number);
-  starts.reserve((kept_parts + new_parts) * number * buckets);  // of a large part may come several small ones
-
-  // The buffers may have moved.
-  for_each_part(tables, tables.in_parts(), [&](const LshPart& part) {
-    if (part.first == old.first) old = part;
-  });
-  for (std::size_t t = 0; t < number; ++t) {
-    read_codes(old, t, buckets, codes);
-    std::size_t part = 0;
-    for_each_part(tables, end, [&](const LshPart& fresh) {
-      if (fresh.first < old.first) return;
-      const auto from = static_cast<std::size_t>(fresh.first - old.first);
-      sort_by_code(codes + from, fresh.size, buckets, new_starts + (part * number + t) * buckets,
-                   new_positions + from * number + t * fresh.size);
-      ++part;
-    });
-    for (std::size_t i = 0; i < open; i += kAtOnce) {
-      std::memcpy(new_codes.data() + (i / kAtOnce * number + t) * kAtOnce, codes + in_new_parts + i,
-                  kAtOnce * sizeof(std::uint16_t));
-    }
-  }
-  starts.resize((kept_parts + new_parts) * number * buckets);
-  positions.resize(static_cast<std::size_t>(end) * number);
-  if (new_parts != 0) {
-    std::memcpy(starts.data() + kept_parts * number * buckets, new_starts, new_parts * number * buckets * sizeof(std::uint16_t));
-    std::memcpy(positions.data() + static_cast<std::size_t>(old.first) * number, new_positions,
-                in_new_parts * number * sizeof(std::uint16_t));
-  }
-  LshAccess::codes(tables).swap(new_codes);
-  LshAccess::in_parts(tables) = end;
-}
 
 // ---- hashing ----------------------------------------------------------------------------------------------------
 
@@ -197,8 +31,10 @@ inline std::size_t hash_scratch(const LshPlanes& planes) {
   return LshTables::kAtOnce * planes.key_dim() + kTablesAtOnce * planes.bits() * kPanel<float>;
 }
 
-/// Codes of the rows x, [kAtOnce, d], in all tables: [tables, kAtOnce]. What one row gets does not depend on the others.
-inline void hash_keys(const LshPlanes& planes, const float* x, float* HWY_RESTRICT scratch, std::uint16_t* HWY_RESTRICT codes) {
+/// Codes of the rows x, [kAtOnce, d], in all tables: [tables, kAtOnce]. What one row gets does not depend on the
+/// others.
+inline void hash_keys(const LshPlanes& planes, const float* x, float* HWY_RESTRICT scratch,
+                      std::uint16_t* HWY_RESTRICT codes) {
   constexpr std::size_t kP = kPanel<float>, kN = kLanes<float>, kAtOnce = LshTables::kAtOnce;
   static_assert(kAtOnce % kP == 0);
   const std::size_t d = planes.key_dim(), bits = planes.bits();
@@ -233,7 +69,8 @@ inline void hash_keys(const LshPlanes& planes, const float* x, float* HWY_RESTRI
   }
 }
 
-/// row - centre into x, [d]. Whether a table may hold it: it is zero, or its squares have a sum that says how long it is.
+/// row - centre into x, [d]. Whether a table may hold it: it is zero, or its squares have a sum that says how long it
+/// is.
 inline bool less_centre(const float* row, const float* centre, std::size_t d, float* HWY_RESTRICT x) {
   const Tag<float> tag;
   auto squares = hn::Zero(tag), largest = hn::Zero(tag);
@@ -272,7 +109,8 @@ void add_centre(LshTables& tables, const Kv& kv) {
   centre_of(rows, finite, kCount, d, centres.end() - d);
 }
 
-/// Hashes the next kAtOnce keys. scratch: hash_scratch + (2 kAtOnce + 1) d values, aligned like it. When memory runs out nothing has changed.
+/// Hashes the next kAtOnce keys. scratch: hash_scratch + (2 kAtOnce + 1) d values, aligned like it. When memory runs
+/// out nothing has changed.
 template <class Kv>
 void hash_block(LshTables& tables, const Kv& kv, float* scratch) {
   constexpr std::size_t kAtOnce = LshTables::kAtOnce;
@@ -324,13 +162,14 @@ void truncate(LshTables& tables, const Kv& kv, Position n) {
   LshAccess::size(tables) = n;
 }
 
-/// Takes in the positions of `kv` from `from` on; what the tables held of them before is forgotten. Appended one by one,
-/// in bulk or after a truncate, equal keys give equal bits. Reads each new key once, the first of a segment twice;
+/// Takes in the positions of `kv` from `from` on; what the tables held of them before is forgotten. Appended one by
+/// one, in bulk or after a truncate, equal keys give equal bits. Reads each new key once, the first of a segment twice;
 /// allocates while the tables grow. Throws std::invalid_argument if positions would be left out, and on keys of another
 /// size than the planes.
 template <KvHead Kv>
 void append(LshTables& tables, const Kv& kv, Position from) {
-  static_assert(!std::is_same_v<typename Kv::Key, double>, "skim::append: LSH tables are of keys in float, F16, BF16 or I8");
+  static_assert(!std::is_same_v<typename Kv::Key, double>,
+                "skim::append: LSH tables are of keys in float, F16, BF16 or I8");
   if (from < 0 || from > tables.size()) {
     fail("skim::append: the ", tables.kName, " covers ", tables.size(), " positions and cannot go on from ", from);
   }

@@ -18,15 +18,15 @@
 namespace skim::inline SKIM_ABI {
 
 /// Hash tables of the keys of one KV head: `LshTail` reads the keys that fall into the query's bucket in two of them
-/// (MagicPIG: Chen et al., "MagicPIG: LSH sampling for efficient LLM generation", arXiv 2410.16179). Grows with the head
-/// (`append`, `truncate` in index/lsh-inl.h). It ranks nothing, so that no estimator can go `by` it.
+/// (MagicPIG: Chen et al., "MagicPIG: LSH sampling for efficient LLM generation", arXiv 2410.16179). Grows with the
+/// head (`append`, `truncate` in index/lsh-inl.h). It ranks nothing, so that no estimator can go `by` it.
 ///
-/// Keys far from zero, and all on one side of it, would share their buckets. So positions are taken in segments, [0, S),
-/// [S, 2 S) ..., and hashed relative to the centre of their segment: the mean of the finite keys among its first 256,
-/// known and frozen as soon as those are there. (A softmax does not see what all keys are shifted by.) Keys that drift
-/// away from the centre are followed at the next segment. What is not hashed yet is read exactly: up to 255 positions at
-/// the beginning of a segment, later up to 63, since keys are hashed 64 at a time. So the tables depend on the keys
-/// alone, not on how they arrived.
+/// Keys far from zero, and all on one side of it, would share their buckets. So positions are taken in segments, [0,
+/// S), [S, 2 S) ..., and hashed relative to the centre of their segment: the mean of the finite keys among its first
+/// 256, known and frozen as soon as those are there. (Logits are of the keys as they are.) Keys that drift away from
+/// the centre are followed at the next segment. What is not hashed yet is read exactly: up to 255 positions at the
+/// beginning of a segment, later up to 63, since keys are hashed 64 at a time. So the tables depend on the keys alone,
+/// not on how they arrived.
 ///
 /// A key that is not finite, or so far from the centre or so near that their distance squared is no normal float
 /// (1.8e19, 1e-12), is noted and always read; one that is the centre is hashed as a vector on no side of any plane.
@@ -35,7 +35,8 @@ namespace skim::inline SKIM_ABI {
 /// up to 1023 newest as plain codes, which a query compares one by one. A part has for each table its positions ordered
 /// by bucket: 2 bytes for a position and a table, and 2 for a bucket and a table.
 ///
-/// Bytes a key for 10 bits, 150 tables, S = 16384: 319; (8, 75): 152 (beside 512 of keys and values in bfloat16, d = 128).
+/// Bytes a key, d = 128, S = 16384: 319 for 10 bits and 150 tables, 152 for (8, 75) (beside 512 of keys and values in
+/// bfloat16).
 class LshTables {
  public:
   static constexpr Source kSource = Source::kLsh;
@@ -52,7 +53,8 @@ class LshTables {
       : planes_(std::move(planes)), segment_(segment) {
     if (planes_ == nullptr) fail("skim::LshTables: there are no planes");
     if (segment < kLeastPart || segment > kMostPart || (segment & (segment - 1)) != 0) {
-      fail("skim::LshTables: segment is ", segment, " but must be a power of two between ", kLeastPart, " and ", kMostPart);
+      fail("skim::LshTables: segment is ", segment, " but must be a power of two between ", kLeastPart, " and ",
+           kMostPart);
     }
   }
 
@@ -62,8 +64,8 @@ class LshTables {
   std::size_t key_dim() const { return planes_->key_dim(); }
   /// Bytes of all that is stored for this head: without the planes.
   std::size_t bytes() const {
-    return (starts_.size() + positions_.size() + codes_.size()) * sizeof(std::uint16_t) + centres_.size() * sizeof(BF16) +
-           unhashed_.size() * sizeof(Position);
+    return (starts_.size() + positions_.size() + codes_.size()) * sizeof(std::uint16_t) +
+           centres_.size() * sizeof(BF16) + unhashed_.size() * sizeof(Position);
   }
   const LshPlanes& planes() const { return *planes_; }
   /// Positions of a segment.

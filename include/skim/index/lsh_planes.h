@@ -29,7 +29,8 @@ class LshPlanes {
   static constexpr std::size_t kMostTables = 1024;
 
   /// d: columns of the keys. Throws std::invalid_argument where an argument is out of range.
-  LshPlanes(std::size_t d, std::size_t bits, std::size_t tables, std::uint64_t seed) : d_(d), bits_(bits), tables_(tables) {
+  LshPlanes(std::size_t d, std::size_t bits, std::size_t tables, std::uint64_t seed)
+      : d_(d), bits_(bits), tables_(tables) {
     const auto check = [](const char* what, std::size_t have, std::size_t most) {
       if (have == 0 || have > most) fail("skim::LshPlanes: ", what, " is ", have, " but must be between 1 and ", most);
     };

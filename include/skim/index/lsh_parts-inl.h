@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+// The parts that hold hashed positions: how codes become buckets, and buckets codes again.
+#if defined(SKIM_INDEX_LSH_PARTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SKIM_INDEX_LSH_PARTS_INL_H_
+#undef SKIM_INDEX_LSH_PARTS_INL_H_
+#else
+#define SKIM_INDEX_LSH_PARTS_INL_H_
+#endif
+
+#include <algorithm>
+#include <cstring>
+
+#include "skim/index/lsh.h"
+#include "skim/kernel/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
+namespace {
+
+/// A run of hashed positions in their buckets.
+struct LshPart {
+  Position first = 0;
+  std::size_t size = 0;
+  const std::uint16_t* starts = nullptr;     // [tables, buckets]
+  const std::uint16_t* positions = nullptr;  // [tables, size], counted from `first`
+};
+
+/// Calls visit(part) for the parts that hold the positions [0, end), in their order.
+template <class Visit>
+void for_each_part(const LshTables& tables, Position end, const Visit& visit) {
+  const std::size_t number = tables.planes().tables(), buckets = std::size_t{1} << tables.planes().bits();
+  const std::uint16_t* starts = LshAccess::starts(tables).data();
+  const std::uint16_t* positions = LshAccess::positions(tables).data();
+  Position first = 0;
+  for (std::size_t size = tables.segment(); size >= LshTables::kLeastPart;) {
+    if (end - first < static_cast<Position>(size)) {
+      size /= 2;
+      continue;
+    }
+    visit(LshPart{first, size, starts, positions});
+    first += static_cast<Position>(size);
+    starts += number * buckets;
+    positions += number * size;
+  }
+}
+
+/// Parts that hold the positions [0, end).
+inline std::size_t count_parts(const LshTables& tables, Position end) {
+  std::size_t count = 0;
+  for_each_part(tables, end, [&count](const LshPart&) { ++count; });
+  return count;
+}
+
+/// Orders the positions [0, size) by their codes; starts: [buckets].
+inline void sort_by_code(const std::uint16_t* HWY_RESTRICT codes, std::size_t size, std::size_t buckets,
+                         std::uint16_t* HWY_RESTRICT starts, std::uint16_t* HWY_RESTRICT positions) {
+  std::memset(starts, 0, buckets * sizeof(std::uint16_t));
+  for (std::size_t i = 0; i < size; ++i) ++starts[codes[i]];
+  std::size_t sum = 0;
+  for (std::size_t b = 0; b < buckets; ++b) {
+    const std::size_t count = starts[b];
+    starts[b] = static_cast<std::uint16_t>(sum);
+    sum += count;
+  }
+  for (std::size_t i = 0; i < size; ++i) positions[starts[codes[i]]++] = static_cast<std::uint16_t>(i);
+  // Each start has moved to where the next bucket begins.
+  std::memmove(starts + 1, starts, (buckets - 1) * sizeof(std::uint16_t));
+  starts[0] = 0;
+}
+
+/// The reverse: codes of table `table` of a part, [size].
+inline void read_codes(const LshPart& part, std::size_t table, std::size_t buckets, std::uint16_t* HWY_RESTRICT codes) {
+  const std::uint16_t* HWY_RESTRICT starts = part.starts + table * buckets;
+  const std::uint16_t* HWY_RESTRICT positions = part.positions + table * part.size;
+  for (std::size_t b = 0, i = 0; b < buckets; ++b) {
+    const std::size_t end = b + 1 < buckets ? starts[b + 1] : part.size;
+    for (; i < end; ++i) codes[positions[i]] = static_cast<std::uint16_t>(b);
+  }
+}
+
+/// Codes of table `table` of the `count` positions that no part holds, from the `from`-th on.
+inline void read_open_codes(const LshTables& tables, std::size_t table, std::size_t from, std::size_t count,
+                            std::uint16_t* HWY_RESTRICT codes) {
+  constexpr std::size_t kAtOnce = LshTables::kAtOnce;
+  for (std::size_t i = 0; i < count; i += kAtOnce) {
+    const std::size_t row = (from + i) / kAtOnce * tables.planes().tables() + table;
+    std::memcpy(codes + i, LshAccess::codes(tables).data() + row * kAtOnce, kAtOnce * sizeof(std::uint16_t));
+  }
+}
+
+/// Makes the part that ends at `end`, of codes and of smaller parts. When memory runs out nothing has changed.
+inline void make_part(LshTables& tables, Position end) {
+  const std::size_t number = tables.planes().tables(), buckets = std::size_t{1} << tables.planes().bits();
+  const std::size_t size = tables.part_ending(end);
+  const Position first = end - static_cast<Position>(size);
+  const auto of_parts = static_cast<std::size_t>(std::max(tables.in_parts(), first) - first);
+  auto& starts = LshAccess::starts(tables);
+  auto& positions = LshAccess::positions(tables);
+  Buffer<std::uint16_t> room;
+  room.resize(number * (size + buckets) + size);
+  std::uint16_t* new_positions = room.data();
+  std::uint16_t* new_starts = new_positions + number * size;
+  std::uint16_t* codes = new_starts + number * buckets;
+  const std::size_t kept_parts = count_parts(tables, first);
+  const auto kept = static_cast<std::size_t>(first);
+  starts.reserve((kept_parts + 1) * number * buckets);
+  positions.reserve((kept + size) * number);
+
+  for (std::size_t t = 0; t < number; ++t) {
+    if (of_parts != 0) {
+      for_each_part(tables, tables.in_parts(), [&](const LshPart& part) {
+        if (part.first >= first) read_codes(part, t, buckets, codes + (part.first - first));
+      });
+    }
+    read_open_codes(tables, t, 0, size - of_parts, codes + of_parts);
+    sort_by_code(codes, size, buckets, new_starts + t * buckets, new_positions + t * size);
+  }
+  starts.resize((kept_parts + 1) * number * buckets);
+  positions.resize((kept + size) * number);
+  std::memcpy(starts.data() + kept_parts * number * buckets, new_starts, number * buckets * sizeof(std::uint16_t));
+  std::memcpy(positions.data() + kept * number, new_positions, number * size * sizeof(std::uint16_t));
+  auto& open = LshAccess::codes(tables);
+  const std::size_t used = (size - of_parts) * number;
+  std::memmove(open.data(), open.data() + used, (open.size() - used) * sizeof(std::uint16_t));
+  open.resize(open.size() - used);
+  LshAccess::in_parts(tables) = end;
+}
+
+/// Takes apart the part that holds position `last`, a multiple of kAtOnce, so that parts and codes hold [0, last). When
+/// memory runs out nothing has changed.
+inline void cut_part(LshTables& tables, Position last) {
+  constexpr std::size_t kAtOnce = LshTables::kAtOnce;
+  const std::size_t number = tables.planes().tables(), buckets = std::size_t{1} << tables.planes().bits();
+  const Position end =
+      last / static_cast<Position>(LshTables::kLeastPart) * static_cast<Position>(LshTables::kLeastPart);
+  LshPart old;
+  std::size_t kept_parts = 0;
+  for_each_part(tables, tables.in_parts(), [&](const LshPart& part) {
+    if (part.first > last) return;
+    old = part;
+    ++kept_parts;
+  });
+  --kept_parts;
+  const std::size_t new_parts = count_parts(tables, end) - kept_parts;
+  const auto in_new_parts = static_cast<std::size_t>(end - old.first), open = static_cast<std::size_t>(last - end);
+  auto& starts = LshAccess::starts(tables);
+  auto& positions = LshAccess::positions(tables);
+  Buffer<std::uint16_t> room, new_codes;
+  room.resize(number * (in_new_parts + new_parts * buckets) + old.size);
+  std::uint16_t* new_positions = room.data();
+  std::uint16_t* new_starts = new_positions + number * in_new_parts;
+  std::uint16_t* codes = new_starts + new_parts * number * buckets;
+  new_codes.resize(open * number);
+  starts.reserve((kept_parts + new_parts) * number * buckets);  // of a large part may come several small ones
+
+  // The buffers may have moved.
+  for_each_part(tables, tables.in_parts(), [&](const LshPart& part) {
+    if (part.first == old.first) old = part;
+  });
+  for (std::size_t t = 0; t < number; ++t) {
+    read_codes(old, t, buckets, codes);
+    std::size_t part = 0;
+    for_each_part(tables, end, [&](const LshPart& fresh) {
+      if (fresh.first < old.first) return;
+      const auto from = static_cast<std::size_t>(fresh.first - old.first);
+      sort_by_code(codes + from, fresh.size, buckets, new_starts + (part * number + t) * buckets,
+                   new_positions + from * number + t * fresh.size);
+      ++part;
+    });
+    for (std::size_t i = 0; i < open; i += kAtOnce) {
+      std::memcpy(new_codes.data() + (i / kAtOnce * number + t) * kAtOnce, codes + in_new_parts + i,
+                  kAtOnce * sizeof(std::uint16_t));
+    }
+  }
+  starts.resize((kept_parts + new_parts) * number * buckets);
+  positions.resize(static_cast<std::size_t>(end) * number);
+  if (new_parts != 0) {
+    std::memcpy(starts.data() + kept_parts * number * buckets, new_starts,
+                new_parts * number * buckets * sizeof(std::uint16_t));
+    std::memcpy(positions.data() + static_cast<std::size_t>(old.first) * number, new_positions,
+                in_new_parts * number * sizeof(std::uint16_t));
+  }
+  LshAccess::codes(tables).swap(new_codes);
+  LshAccess::in_parts(tables) = end;
+}
+
+}  // namespace
+}  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // SKIM_INDEX_LSH_PARTS_INL_H_
