@@ -73,6 +73,7 @@ int main(int argc, char** argv) {
   skim_bench::register_kernel();
   skim_bench::register_reading();
   skim_bench::register_index();
+  skim_bench::register_lsh();
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
   return 0;

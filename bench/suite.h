@@ -29,6 +29,7 @@ void register_gather();
 void register_kernel();
 void register_reading();
 void register_index();
+void register_lsh();
 
 /// Registers `run(state, case)`. Its loop body times all rounds of one benchmark, so that Google Benchmark has
 /// one iteration, whose time is the median of one call.

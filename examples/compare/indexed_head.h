@@ -13,7 +13,7 @@
 
 namespace compare {
 
-/// A KV head in bfloat16 that grows, with every index beside it.
+/// A KV head in bfloat16 that grows, with every index that ranks beside it.
 class IndexedHead {
  public:
   /// Holds nothing yet. `head` must outlive this.
@@ -40,11 +40,11 @@ class IndexedHead {
   std::size_t sketched() const { return static_cast<std::size_t>(std::get<0>(indexes_).sketched()); }
 
  private:
-  using Every = engine::EveryIndex;
+  using Every = engine::RankingIndex;
 
   template <class... Indexes>
   static std::tuple<Indexes...> made(std::size_t segment, engine::IndexSet<Indexes...>) {
-    return {engine::make_index<Indexes>(segment)...};
+    return {engine::make_index<Indexes>(engine::IndexOptions{segment})...};
   }
   skim::ContiguousKv<skim::BF16> plain() const {
     return {{keys_.data(), n_, head_->d}, {values_.data(), n_, head_->d}};

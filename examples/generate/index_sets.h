@@ -3,10 +3,14 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <type_traits>
+#include <variant>
 
 #include <skim/core/source.h>
+#include <skim/estimator/text.h>
 #include <skim/index/boxes.h>
+#include <skim/index/lsh.h>
 #include <skim/index/means.h>
 #include <skim/index/sketch.h>
 
@@ -18,16 +22,35 @@ namespace engine {
 template <class... Indexes>
 struct IndexSet {};
 
-/// All that this engine can grow. A new kind of index is one more type here.
-using EveryIndex = IndexSet<skim::Sketch1, skim::Sketch4, skim::Sketch8, skim::PageBoxes, skim::PageMeans>;
+/// Those that rank positions, and all that this engine can grow. A new kind of index is one more type here.
+using RankingIndex = IndexSet<skim::Sketch1, skim::Sketch4, skim::Sketch8, skim::PageBoxes, skim::PageMeans>;
+using EveryIndex =
+    IndexSet<skim::Sketch1, skim::Sketch4, skim::Sketch8, skim::PageBoxes, skim::PageMeans, skim::LshTables>;
 
-/// A new index. segment: positions that a sketch takes in at a time; a page of means is a quarter of it.
+/// How indexes are made.
+struct IndexOptions {
+  std::size_t segment = 256;  // positions that a sketch takes in at a time; a page of means is a quarter of it
+  std::shared_ptr<const skim::LshPlanes> planes = nullptr;  // of LSH tables
+};
+
+/// The planes that an estimator's LSH stage asks for, of the fewest bits and tables when it has none.
+inline std::shared_ptr<const skim::LshPlanes> planes_for(const skim::StageList& estimator, std::size_t d, std::uint64_t seed) {
+  skim::LshTail asked{1, 2};
+  for (const skim::Stage& stage : estimator.stages) {
+    if (const auto* lsh = std::get_if<skim::LshTail>(&stage)) asked = *lsh;
+  }
+  return std::make_shared<const skim::LshPlanes>(d, asked.bits, asked.tables, seed);
+}
+
+/// A new index.
 template <class I>
-I make_index(std::size_t segment) {
-  if constexpr (requires(const I& index) { index.segment(); }) {
-    return I(segment);
+I make_index(const IndexOptions& options) {
+  if constexpr (std::is_same_v<I, skim::LshTables>) {
+    return I(options.planes);
+  } else if constexpr (requires(const I& index) { index.segment(); }) {
+    return I(options.segment);
   } else if constexpr (std::is_same_v<I, skim::PageMeans>) {
-    return I(segment / 4);
+    return I(options.segment / 4);
   } else {
     return I();
   }
@@ -38,6 +61,8 @@ template <class I>
 std::size_t taken_in(const I& index) {
   if constexpr (requires { index.sketched(); }) {
     return static_cast<std::size_t>(index.sketched());
+  } else if constexpr (requires { index.hashed(); }) {
+    return static_cast<std::size_t>(index.hashed());
   } else if constexpr (requires { index.summarised(); }) {
     return static_cast<std::size_t>(index.summarised());
   } else {

@@ -21,9 +21,8 @@ class IndexedCache {
  public:
   IndexedCache(const Shape& shape, const AttentionOptions& options)
       : cache_(shape, options.page_size), layers_(shape.layers), kv_heads_(shape.kv_heads) {
-    for (std::size_t i = 0; i < layers_ * kv_heads_; ++i) {
-      indexes_.push_back({make_index<Indexes>(options.segment)...});
-    }
+    const IndexOptions of{options.segment, planes_for(skim::parse(options.estimator), shape.head_size, options.seed)};
+    for (std::size_t i = 0; i < layers_ * kv_heads_; ++i) indexes_.push_back({make_index<Indexes>(of)...});
   }
 
   void append(std::size_t layer, const Vector& k, const Vector& v) {
