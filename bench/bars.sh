@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# The figures that say whether skim runs at the machine's limit, as a markdown table, beside what is asked of each; or,
-# with `index`, what indexes are worth:
-#   bash bench/bars.sh [index] [options of skim_bench]
+# The figures that say whether skim runs at the machine's limit, as a markdown table, beside what is asked of each; or
+# with `index` what indexes are worth, with `lsh` what LSH tables are:
+#   bash bench/bars.sh [index|lsh] [options of skim_bench]
 # About 5 minutes each; a machine that does nothing else gives steadier figures (last column: the share of the time in
 # which our threads did not run). Ratios only, each measured in turn with its yardstick; see bench/rounds.h.
 set -euo pipefail
@@ -12,8 +12,8 @@ program=${SKIM_BENCH:-build/release/bench/skim_bench}
 [ -x "$program" ] || { echo "No $program: build it first, cmake --workflow --preset release" >&2; exit 1; }
 
 table=
-if [ "${1:-}" = index ]; then
-  table=index
+if [ "${1:-}" = index ] || [ "${1:-}" = lsh ]; then
+  table=$1
   # Indexes live in ordinary memory: the C library gives it huge pages, where keys and values have them from the arena.
   export GLIBC_TUNABLES=glibc.malloc.hugetlb=1
   shift
@@ -90,11 +90,26 @@ index/append-8bit/bf16/heads:32x8/n:32768|dense_share_worst|-|-
 index/append-boxes/bf16/heads:32x8/n:32768|dense_share_worst|-|-
 index/append-means/bf16/heads:32x8/n:32768|dense_share_worst|-|-
 '
+lsh_rows='
+decode/lsh-K8_L75/bf16/heads:32x8/n:131072|vs_dense|-|-
+decode/lsh-K9_L120/bf16/heads:32x8/n:131072|vs_dense|-|-
+decode/lsh-K10_L150/bf16/heads:32x8/n:131072|vs_dense|3|3
+decode/lsh-K11_L300/bf16/heads:32x8/n:131072|vs_dense|-|-
+decode/lsh-K8_L75/bf16/heads:32x8/n:131072|vs_priority_sketch4|-|-
+decode/lsh-K9_L120/bf16/heads:32x8/n:131072|vs_priority_sketch4|-|-
+decode/lsh-K10_L150/bf16/heads:32x8/n:131072|vs_priority_sketch4|-|-
+decode/lsh-K11_L300/bf16/heads:32x8/n:131072|vs_priority_sketch4|-|-
+decode/lsh-K10_L150/bf16/heads:32x8/n:131072|vs_uniform|-|-
+decode/lsh_sinks-K10_L150/bf16/heads:32x8/n:131072/w:mixed|vs_dense|-|-
+decode/lsh_sinks-K10_L150/bf16/heads:32x8/n:131072/w:corr0|vs_dense|-|-
+decode/lsh_sinks-K10_L150/bf16/heads:32x8/n:131072/w:corr1|vs_dense|-|-
+index/append-lsh_K10_L150/bf16/heads:32x8/n:32768|dense_share|-|-
+'
 columns=
-if [ "$table" = index ]; then
-  rows=$index_rows
-  columns='recall bytes_fraction '
-fi
+case $table in
+  index) rows=$index_rows columns='recall bytes_fraction ' ;;
+  lsh) rows=$lsh_rows columns='rel_l2_by_head rel_l2_topk rel_l2_priority_sketch4 rel_l2_uniform density density_by_head table_bytes ' ;;
+esac
 
 names=$(cut -d'|' -f1 <<< "$rows" | sed '/^$/d' | sort -u | paste -sd'|')
 report=$(mktemp)

@@ -66,9 +66,15 @@ for share in 0.05 0.1; do
   indexed_row "sinks(1)+window(4)+systematic(fraction($share),by=sketch4)"
   indexed_row "sinks(1)+window(4)+systematic(fraction($share),by=sketch1)"
 done
+# LSH sampling, and what reads about as many values behind the same sinks and window.
+indexed_row "sinks(4)+window(64)+lsh(10,150)"
+indexed_row "sinks(4)+window(64)+lsh(8,75)"
+indexed_row "sinks(4)+window(64)+uniform(fraction(0.15))"
+indexed_row "sinks(4)+window(64)+topk(fraction(0.15),by=sketch4)"
+indexed_row "sinks(4)+window(64)+priority(fraction(0.15),by=sketch4)"
 echo
 echo "Bytes a token and KV head:"
-for estimator in "topk(4,by=sketch1)" "topk(4,by=sketch4)" "topk(4,by=sketch8)" "quest(4)" "sinks(4)+summaries"; do
+for estimator in "topk(4,by=sketch1)" "topk(4,by=sketch4)" "topk(4,by=sketch8)" "quest(4)" "sinks(4)+summaries" "lsh(10,150)"; do
   for type in f32 bf16; do
     "$program" --model "$model" --perplexity "$text" --estimator "$estimator" --kv $type "${long[@]}" 2>&1 >/dev/null |
       sed -n "s/^bytes a token and KV head:/- $type:/p"

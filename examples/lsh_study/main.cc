@@ -37,7 +37,7 @@ std::vector<lsh::Curves> sweep(const lsh::DataSettings& data, const compare::Set
   engine::Progress progress("keys and values", subjects.size());
   std::vector<lsh::Curves> all;
   for (const auto& [title, workload] : subjects) {
-    compare::Problem problem = data.synthetic(workload, 8, 1);
+    compare::Problem problem = data.synthetic(workload, 4, 1);
     compare::round_to_storage(problem);
     all.push_back(lsh::measure_curves(title, problem, how));
     progress.at(all.size());
@@ -55,6 +55,7 @@ int main(int argc, char** argv) {
   std::size_t weight_seeds = 1000, bar_seeds = 200;
   compare::Settings how;
   how.indexed = true;
+  how.seeds = 4;
   std::string figure;
   CLI::App app{"LSH sampling: geometry, budgets, weights, error bars, and the comparison with top-k and oracle sampling."};
   app.add_option("--n", data.n, "positions of synthetic heads")->check(CLI::Range(2048, 1 << 20))->capture_default_str();
