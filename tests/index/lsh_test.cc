@@ -78,21 +78,6 @@ TYPED_TEST(Lsh, OneByOneIsInBulkIsAfterATruncate) {
   }
 }
 
-// Buckets of thousands and buckets of nothing, in parts of every size.
-TEST(LshTables, PartsGrowBucketByBucket) {
-  const auto p = random_problem<float>({16384 + 200, 5, 1, 1}, 1);
-  for (const std::size_t bits : {1u, 6u, 16u}) {
-    const auto planes = planes_of(5, bits, bits == 16 ? 1 : 3);
-    LshTables grown(planes);
-    for (std::size_t n = 64; n <= 16384; n += 64) {
-      append(grown, first_of(p, n));
-      if (n % 1024 == 0) {
-        ASSERT_TRUE(same_tables(grown, fresh(planes, first_of(p, n), 16384))) << bits << " bits, " << n;
-      }
-    }
-  }
-}
-
 // A cache that grows, is cut and is written over at random; after each step its tables must be those of a fresh start.
 TYPED_TEST(Lsh, AreFreshAfterALongHistory) {
   using K = TypeParam;
