@@ -4,6 +4,7 @@
 #define SKIM_SKIM_H_
 
 #include "skim/attend/layer-inl.h"
+#include "skim/estimator/text.h"
 #include "skim/index/lightning-inl.h"
 
 namespace skim::inline SKIM_ABI {

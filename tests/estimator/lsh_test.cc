@@ -331,6 +331,8 @@ TEST(LshTail, Errors) {
       },
       {"codes of 2 bits", "have 3"});
   EXPECT_EQ(out, std::vector<float>(4, 7)) << "before anything is written";
+  const auto in_double = random_problem<double>({64, 8, 4, 1}, 7);
+  expect_error([&] { select(LshTail{3, 5}, in_double.query(), with_index(in_double.kv(), tables)); }, {"not double"});
   expect_error([&] { select(TopK{3, Source::kLsh}, p.query(), kv); }, {"lsh", "ranks nothing"});
   expect_error([] { LshTail{0, 5}.validate(); }, {"bits is 0", "16"});
   expect_error([] { LshTail{17, 5}.validate(); }, {"bits is 17", "16"});

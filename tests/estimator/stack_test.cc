@@ -126,12 +126,5 @@ TEST_F(Stacks, ValidateEachStage) {
   EXPECT_NO_THROW(stack(Sinks{4}, Window{0}, TopK{1}).validate());
 }
 
-// Law 3 for a list that was put together at run time.
-TEST_F(Stacks, AListWithATailThatIsNotLastIsRefused) {
-  EXPECT_THROW(selected(StageList{{Dense{}, Sinks{4}}}), std::invalid_argument);
-  EXPECT_THROW(selected(StageList{{Sinks{4}, PriorityTail{4}, TopK{4}}}), std::invalid_argument);
-  EXPECT_NO_THROW(selected(StageList{{Sinks{4}, PriorityTail{4}}}));
-}
-
 }  // namespace
 }  // namespace skim::test

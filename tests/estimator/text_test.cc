@@ -288,16 +288,6 @@ TEST(Text, NothingFollowsATail) {
   }
 }
 
-TEST(Text, ListsPutTogetherByHandAreHeldToTheSameLaw) {
-  skim::StageList list;
-  list.stages = {skim::UniformTail{3}, skim::TopK{4}};
-  EXPECT_THROW(list.validate(), std::invalid_argument);
-  list.stages = {skim::TopK{4}, skim::UniformTail{3}};
-  EXPECT_NO_THROW(list.validate());
-  list.stages = {skim::TopK{skim::fraction(2.0)}};
-  EXPECT_THROW(list.validate(), std::invalid_argument);
-}
-
 // No prefix of a good text is anything but accepted or refused: nothing reads beyond the end.
 TEST(Text, TruncatedAnywhere) {
   const std::string whole = "sinks(4) + window(64)+topk(power(2,0.5,8))+systematic(fraction(0.1,2))";

@@ -9,6 +9,7 @@
 #include <hwy/foreach_target.h>  // names this file again for each target; before skim's kernels
 
 #include "skim/attend/layer-inl.h"
+#include "skim/estimator/text.h"
 
 #include <cstddef>
 #include <cstdint>

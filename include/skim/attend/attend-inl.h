@@ -9,7 +9,7 @@
 
 #include "skim/core/validate.h"
 #include "skim/estimator/stack-inl.h"
-#include "skim/estimator/text-inl.h"
+#include "skim/estimator/stage_list-inl.h"
 #include "skim/index/means-inl.h"
 #include "skim/kernel/accumulate-inl.h"
 #include "skim/kernel/merge-inl.h"

@@ -3,6 +3,7 @@
 #define SKIM_ESTIMATOR_LSH_H_
 
 #include <cstddef>
+#include <type_traits>
 
 #include "skim/core/error.h"
 #include "skim/core/source.h"
@@ -48,7 +49,12 @@ struct LshTail {
   /// Throws std::invalid_argument if it cannot ask the tables of `kv`.
   template <class Kv>
   void check_indexes(const Kv& kv) const {
-    if constexpr (kCarries<LshTables, Kv>) check(index_of<LshTables>(kv));
+    if constexpr (kCarries<LshTables, Kv>) {
+      if constexpr (std::is_same_v<typename Kv::Key, double>) {
+        fail("skim::attend: LshTail is for keys in float, F16, BF16 or I8, not double");
+      }
+      check(index_of<LshTables>(kv));
+    }
   }
   void check(const LshTables& index) const {
     const LshPlanes& planes = index.planes();

@@ -18,87 +18,19 @@
 #ifndef SKIM_ESTIMATOR_TEXT_H_
 #define SKIM_ESTIMATOR_TEXT_H_
 
-#include <algorithm>
 #include <charconv>
 #include <cstddef>
 #include <limits>
 #include <string>
 #include <string_view>
 #include <variant>
-#include <vector>
 
 #include "skim/core/error.h"
 #include "skim/core/source.h"
-#include "skim/estimator/dense.h"
-#include "skim/estimator/estimator.h"
-#include "skim/estimator/lsh.h"
-#include "skim/estimator/multinomial.h"
-#include "skim/estimator/poisson.h"
-#include "skim/estimator/priority.h"
-#include "skim/estimator/quest.h"
-#include "skim/estimator/sinks.h"
 #include "skim/estimator/stack.h"
-#include "skim/estimator/summaries.h"
-#include "skim/estimator/systematic.h"
-#include "skim/estimator/topk.h"
-#include "skim/estimator/topp.h"
-#include "skim/estimator/uniform.h"
-#include "skim/estimator/window.h"
+#include "skim/estimator/stage_list.h"
 
 namespace skim::inline SKIM_ABI {
-
-using Stage = std::variant<Dense, Sinks, Window, TopK, TopP, Quest, UniformTail, PriorityTail, MultinomialTail,
-                           SystematicTail, PoissonTail, LshTail, Summaries>;
-
-/// An estimator put together at run time: what `parse` returns. Accepted wherever an estimator is.
-struct StageList {
-  std::vector<Stage> stages;
-
-  void validate() const {
-    for (std::size_t i = 0; i < stages.size(); ++i) {
-      std::visit([](const auto& stage) { stage.validate(); }, stages[i]);
-      if (i + 1 < stages.size() && is_tail(stages[i])) {
-        fail("skim::StageList: stage ", i, " of ", stages.size(),
-             " stands for every position left; it must be last");
-      }
-    }
-  }
-  std::size_t max_picks(std::size_t n) const {
-    std::size_t sum = 0;
-    for (const Stage& any : stages) {
-      sum += std::visit([n](const auto& stage) { return stage.max_picks(n); }, any);
-    }
-    return std::min(n, sum);
-  }
-
-  static bool is_tail(const Stage& any) {
-    return std::visit([](const auto& stage) { return stands_for_rest<std::decay_t<decltype(stage)>>(); }, any);
-  }
-};
-
-inline Sources sources(const StageList& e) {
-  Sources all = 0;
-  for (const Stage& any : e.stages) all |= std::visit([](const auto& stage) { return sources(stage); }, any);
-  return all;
-}
-
-inline Sources scored_sources(const StageList& e) {
-  Sources all = 0;
-  for (const Stage& any : e.stages) all |= std::visit([](const auto& stage) { return scored_sources(stage); }, any);
-  return all;
-}
-
-template <class Kv>
-void check_indexes(const StageList& e, const Kv& kv) {
-  for (const Stage& any : e.stages) std::visit([&kv](const auto& stage) { check_indexes(stage, kv); }, any);
-}
-
-inline bool reads_logits(const StageList& e) {
-  for (const Stage& any : e.stages) {
-    if (std::visit([](const auto& stage) { return reads_logits(stage); }, any)) return true;
-  }
-  return false;
-}
 
 namespace text_detail {
 

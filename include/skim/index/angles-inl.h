@@ -60,7 +60,7 @@ HWY_INLINE void angle_tile(const float* HWY_RESTRICT query, const float* HWY_RES
 }
 
 /// <query, key - centre> and |key - centre|^2 of hashed positions, with their own centres: the same differences that
-/// were hashed. query: [d]. products, squares: [count rounded up to 4].
+/// were hashed. query: [d]. products, squares: [count + 3].
 template <class Kv>
 void angles(const LshTables& tables, const Kv& kv, const float* query, const Met& met, float* products, float* squares,
             Workspace& ws) {

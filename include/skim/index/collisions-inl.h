@@ -77,24 +77,37 @@ inline void hash_query(const LshPlanes& planes, std::size_t count, const float* 
 }
 
 // ---- retrieval --------------------------------------------------------------------------------------------------
-// In how many tables has a position been met? In a byte for each position of a part (it stays in the first-level
-// cache): 0, 1, 3, 7, ... 255, which is 2^count - 1 until there is no more room; or the count itself.
+// In how many tables has a position been met? Two bits for each position of a part: in one, and in two. A word holds the
+// first kind of 32 positions, and above them the second, so that meeting a position reads and writes one word. They
+// stay in the first-level cache, and what is met is read out 64 positions at a time.
+
+/// Sets to 0 the bits [first, last).
+inline void clear_bits(std::uint64_t* words, std::size_t first, std::size_t last) {
+  for (std::size_t i = first, next; i < last; i = next) {
+    const std::size_t in_word = i % 64;
+    next = std::min(i - in_word + 64, last);
+    words[i / 64] &= ~(~std::uint64_t{0} >> (64 - (next - i)) << in_word);
+  }
+}
 
 /// Walks what is selected, run after run of positions in ascending order.
 class Selected {
  public:
   explicit Selected(const Selection& selection) : spans_(selection.spans()), picks_(selection.picks()) {}
 
-  /// Sets to 0 what is selected of the positions `of`, a byte each. Calls are for ascending runs.
-  void clear(Span of, std::uint8_t* bytes) {
+  /// Sets to 0 what is selected of the positions `of`, a bit each. Calls are for ascending runs.
+  void clear(Span of, std::uint64_t* words) {
     while (span_ < spans_.size() && spans_[span_].last <= of.first) ++span_;
     for (std::size_t s = span_; s < spans_.size() && spans_[s].first < of.last; ++s) {
       const Span part = intersect(spans_[s], of);
-      if (part.size() > 0) std::memset(bytes + (part.first - of.first), 0, static_cast<std::size_t>(part.size()));
+      clear_bits(words, static_cast<std::size_t>(part.first - of.first),
+                 static_cast<std::size_t>(part.last - of.first));
     }
     while (pick_ < picks_.size() && picks_[pick_].position < of.first) ++pick_;
-    for (; pick_ < picks_.size() && picks_[pick_].position < of.last; ++pick_)
-      bytes[picks_[pick_].position - of.first] = 0;
+    for (; pick_ < picks_.size() && picks_[pick_].position < of.last; ++pick_) {
+      const auto at = static_cast<std::size_t>(picks_[pick_].position - of.first);
+      clear_bits(words, at, at + 1);
+    }
   }
 
  private:
@@ -103,27 +116,14 @@ class Selected {
   std::size_t span_ = 0, pick_ = 0;
 };
 
-/// Appends the positions of `within` whose byte is at least `least`, and returns how many. bytes: of the positions from
-/// `first` on, [count], a multiple of 64.
-inline std::size_t keep_met(const std::uint8_t* bytes, Position first, std::size_t count, Span within,
-                            std::uint8_t least, Position* HWY_RESTRICT out) {
-  const Tag<std::uint8_t> tag;
-  constexpr std::size_t kN = kLanes<std::uint8_t>;
+/// Appends the positions of `within` whose bit is set, and returns how many. words: bits of the positions from `first`
+/// on, [count], a multiple of 64.
+inline std::size_t keep_met(const std::uint64_t* words, Position first, std::size_t count, Span within,
+                            Position* HWY_RESTRICT out) {
   std::size_t kept = 0;
   for (std::size_t i = 0; i < count; i += 64) {
     const Position at = first + static_cast<Position>(i);
-    std::uint64_t bits = 0;
-    if constexpr (kN % 8 == 0 && kN <= 64) {
-      alignas(8) std::uint8_t words[8 + 8] = {};  // a store may write up to 8 bytes
-      const auto limit = hn::Set(tag, least);
-      for (std::size_t j = 0; j < 64; j += kN) {
-        const auto v = hn::LoadU(tag, bytes + i + j);
-        hn::StoreMaskBits(tag, hn::Eq(hn::Max(v, limit), v), words + j / 8);
-      }
-      std::memcpy(&bits, words, sizeof(bits));
-    } else {
-      for (std::size_t j = 0; j < 64; ++j) bits |= std::uint64_t{bytes[i + j] >= least ? 1u : 0u} << j;
-    }
+    std::uint64_t bits = words[i / 64];
     if (bits == 0) continue;
     if (at < within.first) bits &= within.first - at >= 64 ? 0 : ~std::uint64_t{0} << (within.first - at);
     if (at + 64 > within.last) bits &= within.last <= at ? 0 : ~std::uint64_t{0} >> (64 - (within.last - at));
@@ -139,19 +139,47 @@ struct Bucket {
   std::size_t count = 0;
 };
 
-/// Meets all positions of a bucket.
-inline void meet(const Bucket& bucket, std::uint8_t* HWY_RESTRICT bytes) {
-  const std::uint16_t* HWY_RESTRICT at = bucket.first;
-  const std::size_t count = bucket.count;
-  for (std::size_t i = 0; i < count; ++i) bytes[at[i]] = static_cast<std::uint8_t>(2 * bytes[at[i]] + 1);
+/// Copies a bucket, and returns its end there; up to kLshSlack more are written. last: the end of what may be read.
+inline std::uint16_t* copy_bucket(const Bucket& bucket, const std::uint16_t* last, std::uint16_t* HWY_RESTRICT to) {
+  const hn::CappedTag<std::uint16_t, kLshSlack> tag;
+  if (static_cast<std::size_t>(last - bucket.first) < bucket.count + kLshSlack) {
+    if (bucket.count != 0) std::memcpy(to, bucket.first, bucket.count * sizeof(std::uint16_t));
+  } else {
+    std::size_t i = 0;
+    do {
+      hn::StoreU(hn::LoadU(tag, bucket.first + i), tag, to + i);
+      i += hn::Lanes(tag);
+    } while (i < bucket.count);
+  }
+  return to + bucket.count;
 }
 
-/// Counts for the keys of a block, [kAtOnce], in how many of the first `number` tables they have the query's code.
-inline void count_equal(const std::uint16_t* HWY_RESTRICT codes, const std::uint16_t* HWY_RESTRICT of_query,
-                        std::size_t number, std::uint8_t* HWY_RESTRICT bytes) {
+/// Meets positions one after the other, each as often as it is there. at: [count]; twos: [positions / 32]
+inline void meet(const std::uint16_t* HWY_RESTRICT at, std::size_t count, std::uint64_t* HWY_RESTRICT twos) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint64_t bit = std::uint64_t{1} << (at[i] % 32), word = twos[at[i] / 32];
+    twos[at[i] / 32] = word | bit | (word & bit) << 32;
+  }
+}
+
+/// One kind of bits alone: of the positions that are met in at least `least` (1 or 2) tables. words: [count]
+inline void met_in(std::size_t least, const std::uint64_t* HWY_RESTRICT twos, std::size_t count,
+                   std::uint64_t* HWY_RESTRICT words) {
+  const std::size_t shift = least == 1 ? 0 : 32;
+  for (std::size_t w = 0; w < count; ++w) {
+    const std::uint64_t low = twos[2 * w] >> shift & 0xFFFFFFFFu, high = twos[2 * w + 1] >> shift;
+    words[w] = high << 32 | low;
+  }
+}
+
+/// Which keys of a block, [kAtOnce], have the query's code in at least `least` of the first `number` tables: a bit each.
+inline std::uint64_t equal_codes(const std::uint16_t* HWY_RESTRICT codes, const std::uint16_t* HWY_RESTRICT of_query,
+                                 std::size_t number, std::size_t least) {
   constexpr std::size_t kAtOnce = LshTables::kAtOnce;
+  static_assert(kAtOnce == 64);
   const hn::CappedTag<std::uint16_t, 32> tag;
   constexpr std::size_t kN = std::min<std::size_t>(kLanes<std::uint16_t>, 32);
+  std::uint64_t bits = 0;
   for (std::size_t i = 0; i < kAtOnce; i += kN) {
     auto count = hn::Zero(tag);
     for (std::size_t t = 0; t < number; ++t) {
@@ -160,9 +188,9 @@ inline void count_equal(const std::uint16_t* HWY_RESTRICT codes, const std::uint
     }
     std::uint16_t counts[kN];
     hn::StoreU(count, tag, counts);
-    for (std::size_t j = 0; j < kN; ++j)
-      bytes[i + j] = static_cast<std::uint8_t>(std::min<std::uint16_t>(counts[j], 255));
+    for (std::size_t j = 0; j < kN; ++j) bits |= std::uint64_t{counts[j] >= least ? 1u : 0u} << (i + j);
   }
+  return bits;
 }
 
 /// Positions that are worth reading.
@@ -183,20 +211,25 @@ inline Met collisions(const LshTables& tables, const std::uint16_t* codes, std::
   // Buckets first: where they begin are reads that wait for nothing, and then it is known what to ask for.
   const std::size_t parts = count_parts(tables, tables.in_parts());
   Bucket* bucket = ws.get<Bucket>(Workspace::kChosen, parts * number);
-  std::size_t count = 0, entries = 0;
+  std::size_t count = 0, entries = 0, most = 0;  // buckets, what is in them, and in those of one part
   for_each_part(tables, tables.in_parts(), [&](const LshPart& part) {
     if (intersect({part.first, part.first + static_cast<Position>(part.size)}, within).size() <= 0) return;
+    std::size_t of_part = 0;
     for (std::size_t t = 0; t < number; ++t) {
       const std::uint16_t* start = part.starts + t * buckets + codes[t];
       const std::size_t end = codes[t] + 1u < buckets ? start[1] : part.size;
       bucket[count++] = {part.positions + t * part.size + start[0], end - start[0]};
-      entries += end - start[0];
+      of_part += end - start[0];
     }
+    entries += of_part;
+    most = std::max(most, of_part);
   });
   ws.reads.index_bytes += (2 * count + entries) * sizeof(std::uint16_t);
 
   auto* positions = ws.get<Position>(Workspace::kCandidates, static_cast<std::size_t>(within.size()));
-  auto* bytes = ws.get<std::uint8_t>(Workspace::kSurvivors, tables.segment());
+  const std::size_t words = tables.segment() / 64;
+  auto* wanted = ws.get<std::uint64_t>(Workspace::kSurvivors, 3 * words + (most + kLshSlack + 3) / 4);
+  auto* twos = wanted + words;
   Selected selected(selection);
   const auto& unhashed = LshAccess::unhashed(tables);
   std::size_t next_unhashed = 0, met = 0;
@@ -204,31 +237,39 @@ inline Met collisions(const LshTables& tables, const std::uint16_t* codes, std::
     const Position last = first + static_cast<Position>(size);
     while (next_unhashed < unhashed.size() && unhashed[next_unhashed] < first) ++next_unhashed;
     for (; next_unhashed < unhashed.size() && unhashed[next_unhashed] < last; ++next_unhashed) {
-      bytes[unhashed[next_unhashed] - first] = 255;
+      const auto at = static_cast<std::size_t>(unhashed[next_unhashed] - first);
+      wanted[at / 64] |= std::uint64_t{1} << (at % 64);
     }
-    selected.clear({first, last}, bytes);
-    met += keep_met(bytes, first, size, within, static_cast<std::uint8_t>(least), positions + met);
+    selected.clear({first, last}, wanted);
+    met += keep_met(wanted, first, size, within, positions + met);
   };
 
+  // A part's buckets are copied before anything is met: else what is met waits for memory, and what it reads for what it
+  // has written, since two positions may share a word.
+  auto* list = reinterpret_cast<std::uint16_t*>(twos + 2 * words);
+  const std::uint16_t* last = LshAccess::positions(tables).end();
   std::size_t done = 0;
   constexpr std::size_t kAhead = 8;
   for_each_part(tables, tables.in_parts(), [&](const LshPart& part) {
     if (intersect({part.first, part.first + static_cast<Position>(part.size)}, within).size() <= 0) return;
-    std::memset(bytes, 0, part.size);
+    std::uint16_t* to = list;
     for (std::size_t t = 0; t < number; ++t, ++done) {
       if (done + kAhead < count) {
         const Bucket& ahead = bucket[done + kAhead];
         __builtin_prefetch(ahead.first);
         __builtin_prefetch(ahead.first + ahead.count);
       }
-      meet(bucket[done], bytes);
+      to = copy_bucket(bucket[done], last, to);
     }
+    std::memset(twos, 0, part.size / 4);
+    meet(list, static_cast<std::size_t>(to - list), twos);
+    met_in(least, twos, part.size / 64, wanted);
     keep(part.first, part.size);
   });
   for (Position first = tables.in_parts(); first < tables.hashed(); first += static_cast<Position>(kAtOnce)) {
     if (intersect({first, first + static_cast<Position>(kAtOnce)}, within).size() <= 0) continue;
     const auto block = static_cast<std::size_t>(first - tables.in_parts()) / kAtOnce;
-    count_equal(LshAccess::codes(tables).data() + block * all * kAtOnce, codes, number, bytes);
+    *wanted = equal_codes(LshAccess::codes(tables).data() + block * all * kAtOnce, codes, number, least);
     ws.reads.index_bytes += number * kAtOnce * sizeof(std::uint16_t);
     keep(first, kAtOnce);
   }

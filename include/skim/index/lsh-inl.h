@@ -165,7 +165,8 @@ void truncate(LshTables& tables, const Kv& kv, Position n) {
 /// Takes in the positions of `kv` from `from` on; what the tables held of them before is forgotten. Appended one by
 /// one, in bulk or after a truncate, equal keys give equal bits. Reads each new key once, the first of a segment twice;
 /// allocates while the tables grow. Throws std::invalid_argument if positions would be left out, and on keys of another
-/// size than the planes.
+/// size than the planes. When memory runs out the tables cover what size() says, at least the first `from`, and may be
+/// appended to again.
 template <KvHead Kv>
 void append(LshTables& tables, const Kv& kv, Position from) {
   static_assert(!std::is_same_v<typename Kv::Key, double>,
@@ -183,19 +184,13 @@ void append(LshTables& tables, const Kv& kv, Position from) {
   const Position end = tables.hashed_of(kv.size()), end_of_parts = end / least * least;
   Buffer<float> scratch;
   if (tables.hashed() < end) scratch.resize((2 * LshTables::kAtOnce + 1) * d + hash_scratch(tables.planes()));
+  make_parts(tables, end_of_parts);  // for which there was no memory the last time
   while (tables.hashed() < end) {
     const auto centres = static_cast<Position>(LshAccess::centres(tables).size() / d);
     if (centres * segment <= tables.hashed()) add_centre(tables, plain(kv));
     hash_block(tables, plain(kv), scratch.data());
-    const Position at = tables.hashed();
-    LshAccess::size(tables) = at;
-    // Only parts that stay: those that a larger one would take in at once are not made.
-    if (at % least == 0) {
-      const auto size = static_cast<Position>(tables.part_ending(at));
-      const bool stays = size == segment || end_of_parts - at < size;
-      // After a failure for want of memory older codes may wait for a larger part.
-      if (stays && at - size <= tables.in_parts()) make_part(tables, at);
-    }
+    LshAccess::size(tables) = std::max(tables.size(), tables.hashed());
+    make_parts(tables, end_of_parts);
   }
   LshAccess::size(tables) = kv.size();
 }

@@ -78,52 +78,114 @@ inline void read_codes(const LshPart& part, std::size_t table, std::size_t bucke
   }
 }
 
-/// Codes of table `table` of the `count` positions that no part holds, from the `from`-th on.
-inline void read_open_codes(const LshTables& tables, std::size_t table, std::size_t from, std::size_t count,
+/// Codes of table `table` of the first `count` positions that no part holds.
+inline void read_open_codes(const LshTables& tables, std::size_t table, std::size_t count,
                             std::uint16_t* HWY_RESTRICT codes) {
   constexpr std::size_t kAtOnce = LshTables::kAtOnce;
   for (std::size_t i = 0; i < count; i += kAtOnce) {
-    const std::size_t row = (from + i) / kAtOnce * tables.planes().tables() + table;
+    const std::size_t row = i / kAtOnce * tables.planes().tables() + table;
     std::memcpy(codes + i, LshAccess::codes(tables).data() + row * kAtOnce, kAtOnce * sizeof(std::uint16_t));
+  }
+}
+
+/// Buckets that come together in a larger part, of one table.
+struct LshRun {
+  const std::uint16_t* starts = nullptr;     // [buckets]
+  const std::uint16_t* positions = nullptr;  // [size], and kLshSlack more that may be read
+  std::size_t size = 0;
+  std::size_t first = 0;  // added to its positions
+};
+constexpr std::size_t kLshSlack = 32;
+
+/// Bucket by bucket one run behind the other: no codes, and nothing to count. starts: [buckets]; positions: [size of all],
+/// and kLshSlack more are written.
+inline void merge_runs(const LshRun* runs, std::size_t count, std::size_t buckets, std::uint16_t* HWY_RESTRICT starts,
+                       std::uint16_t* HWY_RESTRICT positions) {
+  const hn::CappedTag<std::uint16_t, kLshSlack> tag;
+  const std::size_t lanes = hn::Lanes(tag);
+  std::size_t size = 0;
+  for (std::size_t b = 0; b < buckets; ++b) {
+    starts[b] = static_cast<std::uint16_t>(size);
+    for (const LshRun* run = runs; run != runs + count; ++run) {
+      const std::size_t begin = run->starts[b], end = b + 1 < buckets ? run->starts[b + 1] : run->size;
+      const auto first = hn::Set(tag, static_cast<std::uint16_t>(run->first));
+      // What is too much is written over by what comes next.
+      std::size_t i = begin;
+      do {
+        hn::StoreU(hn::Add(hn::LoadU(tag, run->positions + i), first), tag, positions + size + (i - begin));
+        i += lanes;
+      } while (i < end);
+      size += end - begin;
+    }
   }
 }
 
 /// Makes the part that ends at `end`, of codes and of smaller parts. When memory runs out nothing has changed.
 inline void make_part(LshTables& tables, Position end) {
+  constexpr std::size_t kMostRuns = 8;
+  static_assert((LshTables::kLeastPart << (kMostRuns - 2)) >= LshTables::kMostPart, "one of each size, and codes");
   const std::size_t number = tables.planes().tables(), buckets = std::size_t{1} << tables.planes().bits();
   const std::size_t size = tables.part_ending(end);
   const Position first = end - static_cast<Position>(size);
-  const auto of_parts = static_cast<std::size_t>(std::max(tables.in_parts(), first) - first);
+  const auto of_parts = static_cast<std::size_t>(std::max(tables.in_parts(), first) - first), of_codes = size - of_parts;
   auto& starts = LshAccess::starts(tables);
   auto& positions = LshAccess::positions(tables);
   Buffer<std::uint16_t> room;
-  room.resize(number * (size + buckets) + size);
+  room.resize(number * (size + buckets) + 2 * of_codes + buckets + 2 * kLshSlack);
   std::uint16_t* new_positions = room.data();
-  std::uint16_t* new_starts = new_positions + number * size;
+  std::uint16_t* new_starts = new_positions + number * size + kLshSlack;
   std::uint16_t* codes = new_starts + number * buckets;
+  std::uint16_t* sorted_starts = codes + of_codes;
+  std::uint16_t* sorted = sorted_starts + buckets;
   const std::size_t kept_parts = count_parts(tables, first);
   const auto kept = static_cast<std::size_t>(first);
   starts.reserve((kept_parts + 1) * number * buckets);
-  positions.reserve((kept + size) * number);
+  positions.reserve((kept + size) * number + kLshSlack);
 
+  LshPart parts[kMostRuns];
+  std::size_t count = 0;
+  if (of_parts != 0) {
+    for_each_part(tables, tables.in_parts(), [&](const LshPart& part) {
+      if (part.first >= first) parts[count++] = part;
+    });
+  }
   for (std::size_t t = 0; t < number; ++t) {
-    if (of_parts != 0) {
-      for_each_part(tables, tables.in_parts(), [&](const LshPart& part) {
-        if (part.first >= first) read_codes(part, t, buckets, codes + (part.first - first));
-      });
+    std::uint16_t* to_starts = new_starts + t * buckets;
+    std::uint16_t* to = new_positions + t * size;
+    read_open_codes(tables, t, of_codes, codes);
+    if (count == 0) {
+      sort_by_code(codes, size, buckets, to_starts, to);
+      continue;
     }
-    read_open_codes(tables, t, 0, size - of_parts, codes + of_parts);
-    sort_by_code(codes, size, buckets, new_starts + t * buckets, new_positions + t * size);
+    LshRun runs[kMostRuns];
+    for (std::size_t r = 0; r < count; ++r) {
+      const LshPart& part = parts[r];
+      runs[r] = {part.starts + t * buckets, part.positions + t * part.size, part.size,
+                 static_cast<std::size_t>(part.first - first)};
+    }
+    sort_by_code(codes, of_codes, buckets, sorted_starts, sorted);
+    runs[count] = {sorted_starts, sorted, of_codes, of_parts};
+    merge_runs(runs, count + 1, buckets, to_starts, to);
   }
   starts.resize((kept_parts + 1) * number * buckets);
   positions.resize((kept + size) * number);
   std::memcpy(starts.data() + kept_parts * number * buckets, new_starts, number * buckets * sizeof(std::uint16_t));
   std::memcpy(positions.data() + kept * number, new_positions, number * size * sizeof(std::uint16_t));
   auto& open = LshAccess::codes(tables);
-  const std::size_t used = (size - of_parts) * number;
+  const std::size_t used = of_codes * number;
   std::memmove(open.data(), open.data() + used, (open.size() - used) * sizeof(std::uint16_t));
   open.resize(open.size() - used);
   LshAccess::in_parts(tables) = end;
+}
+
+/// Makes the parts for which there are codes and which stay when parts hold [0, end): none that a larger one would take
+/// in at once. When memory runs out those that are made are whole, and the next call makes the others.
+inline void make_parts(LshTables& tables, Position end) {
+  const auto segment = static_cast<Position>(tables.segment()), least = static_cast<Position>(LshTables::kLeastPart);
+  for (Position at = tables.in_parts() + least; at <= tables.hashed(); at += least) {
+    const auto size = static_cast<Position>(tables.part_ending(at));
+    if (size == segment || end - at < size) make_part(tables, at);
+  }
 }
 
 /// Takes apart the part that holds position `last`, a multiple of kAtOnce, so that parts and codes hold [0, last). When

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#if defined(SKIM_ESTIMATOR_TEXT_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef SKIM_ESTIMATOR_TEXT_INL_H_
-#undef SKIM_ESTIMATOR_TEXT_INL_H_
+#if defined(SKIM_ESTIMATOR_STAGE_LIST_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SKIM_ESTIMATOR_STAGE_LIST_INL_H_
+#undef SKIM_ESTIMATOR_STAGE_LIST_INL_H_
 #else
-#define SKIM_ESTIMATOR_TEXT_INL_H_
+#define SKIM_ESTIMATOR_STAGE_LIST_INL_H_
 #endif
 
 #include "skim/estimator/lsh-inl.h"
@@ -13,9 +13,9 @@
 #include "skim/estimator/quest-inl.h"
 #include "skim/estimator/select-inl.h"
 #include "skim/estimator/spans-inl.h"
+#include "skim/estimator/stage_list.h"
 #include "skim/estimator/summaries-inl.h"
 #include "skim/estimator/systematic-inl.h"
-#include "skim/estimator/text.h"
 #include "skim/estimator/topk-inl.h"
 #include "skim/estimator/topp-inl.h"
 #include "skim/estimator/uniform-inl.h"
@@ -46,4 +46,4 @@ struct Select<StageList> {
 }  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#endif  // SKIM_ESTIMATOR_TEXT_INL_H_
+#endif  // SKIM_ESTIMATOR_STAGE_LIST_INL_H_
