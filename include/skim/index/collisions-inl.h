@@ -23,9 +23,16 @@ namespace {
 
 // ---- the query --------------------------------------------------------------------------------------------------
 
+/// a b + c in one rounding where the target has such an instruction, in every caller: what a compiler fuses of its own
+/// accord it may fuse here and not there, and a group would ask in two directions.
+HWY_INLINE double multiply_add(double a, double b, double c) {
+  const hn::CappedTag<double, 1> one;
+  return hn::GetLane(hn::MulAdd(hn::Set(one, a), hn::Set(one, b), hn::Set(one, c)));
+}
+
 /// The query that speaks for a group: the mean of the directions of its heads, as a unit vector. out: [d]. A head that
-/// is zero or not finite has no direction. Zeros if none has, or if they cancel. Returns its length as it is stored, 1
-/// to rounding, or 0.
+/// is zero or not finite has no direction. Zeros if none has, or if they cancel but for rounding. Returns its length as
+/// it is stored, 1 to rounding, or 0.
 inline double pool_directions(const BasicQuery<float>& q, float* HWY_RESTRICT out, Workspace& ws) {
   const std::size_t d = q.rows.cols;
   double* sum = ws.get<double>(Workspace::kBounds, d);
@@ -33,17 +40,20 @@ inline double pool_directions(const BasicQuery<float>& q, float* HWY_RESTRICT ou
   for (std::size_t h = 0; h < q.heads(); ++h) {
     const float* row = q.rows.row(h);
     double squares = 0;
-    for (std::size_t c = 0; c < d; ++c) squares += static_cast<double>(row[c]) * static_cast<double>(row[c]);
+    for (std::size_t c = 0; c < d; ++c) {
+      squares = multiply_add(static_cast<double>(row[c]), static_cast<double>(row[c]), squares);
+    }
     if (!(squares > 0 && squares < kInfinity<double>)) continue;
     const double share = 1 / std::sqrt(squares);
-    for (std::size_t c = 0; c < d; ++c) sum[c] += share * static_cast<double>(row[c]);
+    for (std::size_t c = 0; c < d; ++c) sum[c] = multiply_add(share, static_cast<double>(row[c]), sum[c]);
   }
   double squares = 0, stored = 0;
-  for (std::size_t c = 0; c < d; ++c) squares += sum[c] * sum[c];
-  const double share = squares > 0 ? 1 / std::sqrt(squares) : 0;
+  for (std::size_t c = 0; c < d; ++c) squares = multiply_add(sum[c], sum[c], squares);
+  const double rounding = static_cast<double>(q.heads()) * 0x1p-50;
+  const double share = squares > rounding * rounding ? 1 / std::sqrt(squares) : 0;
   for (std::size_t c = 0; c < d; ++c) {
     out[c] = static_cast<float>(share * sum[c]);
-    stored += static_cast<double>(out[c]) * static_cast<double>(out[c]);
+    stored = multiply_add(static_cast<double>(out[c]), static_cast<double>(out[c]), stored);
   }
   return std::sqrt(stored);
 }
