@@ -1,42 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Are the gradients those of the loss? By central differences in double, what is selected and its weights held fixed,
 // for every estimator of the library.
-#include <cmath>
-
 #include <gtest/gtest.h>
 
 #include "laws/cases.h"
 #include "skim/skim.h"
 #include "support/training_problem.h"
+#include "train/differences.h"
 
 namespace skim::test {
 namespace {
-
-/// (L(x + h) - L(x - h)) / 2h for each number, against the gradient: relative to the largest of its kind at least 1e-3
-/// of which it must be, since a difference has an absolute error.
-testing::AssertionResult agrees_with_differences(TrainingStep<double>& step, const Lists& lists) {
-  constexpr double kStep = 1e-5;
-  const auto& p = step.p;
-  Numbers x = numbers_of(p);
-  const double* parts[] = {step.dq.data(), step.dk.data(), step.dv.data(), step.dsink.data()};
-  for (std::size_t part = 0; part < (p.with_sinks ? 4 : 3); ++part) {
-    double largest = 0;
-    for (std::size_t i = 0; i < x[part].size(); ++i) largest = std::max(largest, std::abs(parts[part][i]));
-    for (std::size_t i = 0; i < x[part].size(); ++i) {
-      const double at = x[part][i];
-      x[part][i] = at + kStep;
-      const double above = reference_loss(p, x, lists);
-      x[part][i] = at - kStep;
-      const double below = reference_loss(p, x, lists);
-      x[part][i] = at;
-      const double difference = (above - below) / (2 * kStep), gradient = parts[part][i];
-      if (std::abs(gradient - difference) <= 1e-6 * std::max(std::abs(difference), 1e-3 * largest)) continue;
-      return testing::AssertionFailure() << Numbers::name(part) << "[" << i << "] is " << gradient << ", the difference "
-                                         << difference;
-    }
-  }
-  return testing::AssertionSuccess();
-}
 
 template <class E>
 void expect_gradients(const E& estimator, const TrainingProblem<double>& p) {

@@ -53,6 +53,18 @@ void run_tasks(const Executor& executor, std::size_t tasks, const Task& task) {
 #endif
 }
 
+/// The memory of [rows, heads, cols] as rows: of the axis with the larger stride, each as long as all of the
+/// other axis.
+template <class T>
+Rows<T> outline(const HeadRows<T>& x) {
+  const bool by_row = std::abs(x.row_stride) >= std::abs(x.head_stride);
+  const std::size_t inner = by_row ? x.heads : x.rows;
+  const std::ptrdiff_t step = by_row ? x.head_stride : x.row_stride;
+  const std::ptrdiff_t length = inner > 1 ? static_cast<std::ptrdiff_t>(inner - 1) * step : 0;
+  return {x.data + std::min<std::ptrdiff_t>(length, 0), inner == 0 ? 0 : by_row ? x.rows : x.heads,
+          static_cast<std::size_t>(std::abs(length)) + x.cols, by_row ? x.row_stride : x.head_stride};
+}
+
 /// A layer call taken apart: one unit is one row of one sequence against one KV head.
 template <class RealType, class KvType>
 class Layer {
@@ -229,7 +241,7 @@ class Layer {
     check_sources<Kv>(estimator);
     if ((sources(estimator) & sources_bit(Source::kExternal)) != 0) check_external();
     if (recorded && leaves_summaries(estimator)) {
-      fail("skim::attend: a record holds positions but `summaries` stands for pages: there is no gradient through means");
+      fail("skim::attend: a record holds positions but `summaries` stands for pages, by their means");
     }
   }
 
@@ -246,18 +258,6 @@ class Layer {
   }
 
  private:
-  /// The memory of [rows, heads, cols] as rows: of the axis with the larger stride, each as long as all of the
-  /// other axis.
-  template <class T>
-  static Rows<T> outline(const HeadRows<T>& x) {
-    const bool by_row = std::abs(x.row_stride) >= std::abs(x.head_stride);
-    const std::size_t inner = by_row ? x.heads : x.rows;
-    const std::ptrdiff_t step = by_row ? x.head_stride : x.row_stride;
-    const std::ptrdiff_t length = inner > 1 ? static_cast<std::ptrdiff_t>(inner - 1) * step : 0;
-    return {x.data + std::min<std::ptrdiff_t>(length, 0), inner == 0 ? 0 : by_row ? x.rows : x.heads,
-            static_cast<std::size_t>(std::abs(length)) + x.cols, by_row ? x.row_stride : x.head_stride};
-  }
-
   template <class T>
   static void check_heads(const char* what, const void* data, const HeadRows<T>& x) {
     if (x.cols == 0) fail("skim::attend: ", what, " has 0 columns but needs at least 1");

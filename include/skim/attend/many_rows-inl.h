@@ -110,7 +110,7 @@ void prefill(const Layer& layer, const RowRange& range, Workspace& ws, Selection
 
 /// What a range of rows selects with an estimator that selects the largest logits: their candidates come from matrix
 /// products where these leave out most positions, and the bits are those of each row on its own.
-/// visit(unit, head, query, kv, state) comes after each selection, which is in the workspace; head: 0 for a whole group.
+/// visit(unit, head, query, kv, state) comes after each selection, which is in the workspace; head: 0 for a group.
 template <class E, class Layer, class Visit>
 void select_largest(const E& estimator, const Layer& layer, const RowRange& range, Workspace& ws, bool check,
                     const Visit& visit) {

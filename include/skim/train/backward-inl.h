@@ -18,7 +18,7 @@
 
 #include "skim/attend/layer-inl.h"
 #include "skim/core/record.h"
-#include "skim/train/check.h"
+#include "skim/train/check-inl.h"
 #include "skim/train/gradients.h"
 #include "skim/train/replay-inl.h"
 #include "skim/train/scatter-inl.h"
@@ -157,39 +157,51 @@ class Backward {
 
   /// What is read in runs, by matrix products: first the first span of each row, then the second.
   void add_spans(const RowRange& rows, Span keys, Workspace& ws) {
-    const std::size_t group = layer_.group(), per_unit = record_.per_unit();
     const auto& kv = plain(layer_.kv(rows.sequence, rows.kv_head));
-    auto* list = ws.get<BackwardRow<Real>>(Workspace::kBackwardRows, (rows.end - rows.begin) * group);
-    std::optional<Tiles<Real, PlainKv<Kv>>> tiles;
+    auto* list = ws.get<BackwardRow<Real>>(Workspace::kBackwardRows, (rows.end - rows.begin) * layer_.group());
+    std::optional<Tiles<Real>> tiles;
     LogitRule rule;
     for (std::size_t s = 0; s < kTiledSpans; ++s) {
       std::size_t count = 0;
       for (std::size_t r = rows.begin; r < rows.end; ++r) {
-        const std::size_t number = unit_number(r, rows.kv_head);
-        for (std::size_t h = 0; h < group; ++h) {
-          const auto selected = record_[number * per_unit + (per_unit == 1 ? 0 : h)];
-          if (selected.spans.size() <= s || selected.spans.size() > kTiledSpans) continue;
-          const Span seen = intersect(selected.spans[s], keys);
-          if (seen.size() == 0) continue;
-          const std::size_t head = rows.kv_head * group + h;
-          const auto unit = layer_.unit(number, nullptr);
-          const auto q = unit.query.resolved(kv.size());
-          rule = q.logit;
-          list[count++] = {q.rows.row(h),
-                           gradients_.dout.group(r, head, 1).row(0),
-                           gradients_.dq.group(r, head, 1).row(0),
-                           shift(unit.state.lse_of(h)),
-                           delta_[r * gradients_.dq.heads + head],
-                           seen,
-                           q.position,
-                           q.logit.alibi_slopes ? q.logit.alibi_slopes[h] : 0.0f};
-        }
+        count = list_row(r, rows.kv_head, s, keys, rule, list, count);
       }
       if (count == 0) continue;
-      if (!tiles) tiles.emplace(kv, rule, keys, kv_gradient(rows.sequence, rows.kv_head), ws);
+      if (!tiles) tiles.emplace(kv, rule, keys, ws);
       tiles->add(list, count);
     }
-    if (tiles) tiles->finish();
+    if (tiles) tiles->finish(kv_gradient(rows.sequence, rows.kv_head));
+  }
+
+  /// Appends the heads of row r whose span number s is among `keys`; returns how many rows are listed then.
+  std::size_t list_row(std::size_t r, std::size_t kv_head, std::size_t s, Span keys, LogitRule& rule,
+                       BackwardRow<Real>* list, std::size_t count) const {
+    const std::size_t group = layer_.group(), per_unit = record_.per_unit(), number = unit_number(r, kv_head);
+    typename Layer<Real, Kv>::Unit unit{};
+    Span seen{};
+    for (std::size_t h = 0; h < group; ++h) {
+      if (h < per_unit) {
+        const auto& spans = record_[number * per_unit + h].spans;
+        seen = spans.size() > s && spans.size() <= kTiledSpans ? intersect(spans[s], keys) : Span{};
+      }
+      if (seen.size() == 0) continue;
+      if (unit.kv == nullptr) {
+        unit = layer_.unit(number, nullptr);
+        unit.query = unit.query.resolved(unit.kv->size());
+      }
+      const BasicQuery<Real>& q = unit.query;
+      const std::size_t head = kv_head * group + h;
+      rule = q.logit;
+      list[count++] = {q.rows.row(h),
+                       gradients_.dout.group(r, head, 1).data,
+                       gradients_.dq.group(r, head, 1).data,
+                       shift(unit.state.lse_of(h)),
+                       delta_[r * gradients_.dq.heads + head],
+                       seen,
+                       q.position,
+                       q.logit.alibi_slopes ? q.logit.alibi_slopes[h] : 0.0f};
+    }
+    return count;
   }
 
   /// An empty row has lse -inf; e^{s - (+inf)} is 0 for all that it could have read.
@@ -220,11 +232,13 @@ class Backward {
       Scatter<Real, PlainKv<Kv>> scatter(q, kv, back, kv_gradient(layer_.sequence_of(r), kv_head), ws);
       for (std::size_t s = 0; has_spans && s < selected.spans.size(); ++s) {
         const Span span = intersect(selected.spans[s], keys);
-        scatter.add(static_cast<std::size_t>(span.size()),
-                    [&](std::size_t i) { return span.first + static_cast<Position>(i); }, [](std::size_t) { return 0.0; });
+        scatter.add(
+            static_cast<std::size_t>(span.size()),
+            [&](std::size_t i) { return span.first + static_cast<Position>(i); }, [](std::size_t) { return 0.0; });
       }
-      scatter.add(to - from, [&](std::size_t i) { return static_cast<Position>(selected.picks[from + i]); },
-                  [&](std::size_t i) { return selected.log_weights ? selected.log_weights[from + i] : 0.0; });
+      scatter.add(
+          to - from, [&](std::size_t i) { return static_cast<Position>(selected.picks[from + i]); },
+          [&](std::size_t i) { return selected.log_weights ? selected.log_weights[from + i] : 0.0; });
       scatter.finish();
     }
   }
@@ -251,15 +265,15 @@ class Backward {
 };
 
 /// Gradients of `attend(estimator, query, kv, gradients.state)` in queries, keys, values and sink logits, from
-/// gradients.dout; `record` is what that call wrote down (Options::record) or `select` says of it. Query heads that share
-/// a KV head add to its gradients. Everything in gradients.dq, .kv and .dsink is overwritten.
+/// gradients.dout; `record` is what that call wrote down (Options::record) or what `select` says of it. Query heads
+/// that share a KV head add to its gradients. Everything in gradients.dq, .kv and .dsink is overwritten.
 ///
-/// Selections and weights are constants of the step, for a sampler too: so the gradients of its numerator and denominator
-/// are unbiased, and that of their ratio is consistent. There is no gradient in scale (sum <q, dq> / scale: whoever
-/// learns a temperature multiplies q by it), soft cap or ALiBi slopes, which no model learns.
+/// Selections and weights are constants of the step, for a sampler too: so the gradients of its numerator and
+/// denominator are unbiased, and that of their ratio is consistent. There is none in soft cap and ALiBi slopes, which
+/// models do not learn, and none in scale, because it is sum <q, dq> / scale.
 ///
-/// Reads nothing that the record does not name. Equal inputs give equal bits on any number of threads. Allocates nothing
-/// after warm-up when options bring workspaces.
+/// Equal inputs give equal bits on any number of threads. Allocates nothing after warm-up when options bring
+/// workspaces.
 /// Throws std::invalid_argument, before anything is written, on shapes that do not fit.
 template <class Real, class Kv>
 void backward(const SelectionRecord& record, const BasicLayerQuery<Real>& query, const LayerKv<Kv>& kv,
@@ -272,9 +286,8 @@ void backward(const SelectionRecord& record, const BasicLayerQuery<Real>& query,
   if (options.check) {
     layer.check(workspaces[0]);
     check_gradients(query, kv, gradients);
-    check_record(record, query, kv);
+    check_record(record, layer);
   }
-  if (query.rows.rows * kv.heads.size() == 0 && gradients.kv.empty()) return;
   Backward<Real, Kv>(layer, record, gradients, workspaces, options.executor).run();
 }
 

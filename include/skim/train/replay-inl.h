@@ -67,8 +67,8 @@ void select_units(const E& estimator, const Layer& layer, SelectionRecord& recor
   });
 }
 
-/// What `estimator` selects for every row of a layer, written into `record`: bit for bit the selections of `attend` with
-/// the same arguments, which writes the same with Options::record.
+/// What `estimator` selects for every row of a layer, written into `record`: bit for bit the selections of `attend`
+/// with the same arguments, which writes the same with Options::record.
 /// Throws std::invalid_argument, before anything is written, on shapes that do not fit.
 template <Estimator E, class Real, class Kv>
 void select(const E& estimator, const BasicLayerQuery<Real>& query, const LayerKv<Kv>& kv, SelectionRecord& record,

@@ -15,6 +15,7 @@
 #include "skim/kernel/accumulate-inl.h"
 #include "skim/kernel/score-inl.h"
 #include "skim/train/gradients.h"
+#include "skim/train/key_blocks-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
@@ -34,22 +35,20 @@ template <int G, int W, class Real>
 HWY_INLINE void scatter_tile(const Real* HWY_RESTRICT weights, const Real* HWY_RESTRICT rows, std::size_t padded,
                              std::size_t count, std::size_t c, Real* const* HWY_RESTRICT to) {
   const Tag<Real> tag;
+  const auto column = [c](int w) { return c + static_cast<std::size_t>(w) * kLanes<Real>; };
   Vec<Real> x[G][W];
   HWY_UNROLL(8) for (int h = 0; h < G; ++h) {
-    HWY_UNROLL(8) for (int w = 0; w < W; ++w) {
-      x[h][w] = hn::Load(tag, rows + static_cast<std::size_t>(h) * padded + c + static_cast<std::size_t>(w) * kLanes<Real>);
-    }
+    const Real* row = rows + static_cast<std::size_t>(h) * padded;
+    HWY_UNROLL(8) for (int w = 0; w < W; ++w) x[h][w] = hn::Load(tag, row + column(w));
   }
   for (std::size_t t = 0; t < count; ++t) {
     Vec<Real> sum[W];
-    HWY_UNROLL(8) for (int w = 0; w < W; ++w) sum[w] = hn::LoadU(tag, to[t] + c + static_cast<std::size_t>(w) * kLanes<Real>);
+    HWY_UNROLL(8) for (int w = 0; w < W; ++w) sum[w] = hn::LoadU(tag, to[t] + column(w));
     HWY_UNROLL(8) for (int h = 0; h < G; ++h) {
       const auto weight = hn::Set(tag, weights[static_cast<std::size_t>(h) * kBlock + t]);
       HWY_UNROLL(8) for (int w = 0; w < W; ++w) sum[w] = hn::MulAdd(weight, x[h][w], sum[w]);
     }
-    HWY_UNROLL(8) for (int w = 0; w < W; ++w) {
-      hn::StoreU(sum[w], tag, to[t] + c + static_cast<std::size_t>(w) * kLanes<Real>);
-    }
+    HWY_UNROLL(8) for (int w = 0; w < W; ++w) hn::StoreU(sum[w], tag, to[t] + column(w));
   }
 }
 
@@ -127,10 +126,7 @@ class Scatter {
   }
 
   void finish() const {
-    for (std::size_t h = 0; h < heads_; ++h) {
-      Real* to = group_.dq.row(h);
-      for (std::size_t c = 0; c < group_.dq.cols; ++c) to[c] += dq_[h * padded_ + c];
-    }
+    for (std::size_t h = 0; h < heads_; ++h) add_row(dq_ + h * padded_, group_.dq.cols, group_.dq.row(h));
   }
 
  private:

@@ -5,8 +5,8 @@
 //   S = Q K^T    dP = G V^T    dV += P^T G    dK += dS^T Q    dQ += dS K        G: gradient of the output
 //
 // Logits are made again, a pair of blocks at a time, and forgotten: nothing of n x n is ever held. They lie as
-// [query, key], so that a row has one lse and one <G, out>. What a query does not see is 0 in P and in dS; tiles of
-// which nobody sees anything are left out.
+// [query, key], so that a row has one lse and one <G, out>. What a query does not see is 0 in P and in dS, and tiles of
+// which no query sees anything are left out.
 #if defined(SKIM_TRAIN_TILES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef SKIM_TRAIN_TILES_INL_H_
 #undef SKIM_TRAIN_TILES_INL_H_
@@ -20,6 +20,7 @@
 #include "skim/core/workspace.h"
 #include "skim/kernel/panel-inl.h"
 #include "skim/train/gradients.h"
+#include "skim/train/key_blocks-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
@@ -38,41 +39,25 @@ struct BackwardRow {
   float alibi_slope = 0;
 };
 
-/// Adds the gradients of some positions of one KV head. `rule` has its scale set; slopes come with the rows.
-template <class Real, class Kv>
+/// Adds the gradients of a stretch of positions of one KV head, in dq of the rows at once, in keys and values at the
+/// end. `rule` has its scale set; slopes come with the rows.
+template <class Real>
 class Tiles {
  public:
-  /// Query rows at a time, and keys.
+  /// Query rows of a block: as many as fill the first-level cache as one operand of a product, in whole tiles.
   static constexpr std::size_t kQueries = 11 * static_cast<std::size_t>(kTileRows);
-  static constexpr std::size_t kKeys = 128;
 
-  /// `keys`: the positions whose gradients are added to; dk and dv: [n, ...] of the whole head.
-  Tiles(const Kv& kv, const LogitRule& rule, Span keys, const BasicKvGradient<Real>& gradient, Workspace& ws)
-      : rule_(rule),
-        keys_(keys),
-        gradient_(gradient),
-        d_(kv.key_dim()),
-        d_v_(kv.value_dim()),
-        row_(padded(d_)),
-        row_v_(padded(d_v_)),
-        blocks_((static_cast<std::size_t>(keys.size()) + kKeys - 1) / kKeys) {
-    const std::size_t of_block = kKeys * (d_ + d_v_ + 2 * row_ + row_v_);
+  template <class Kv>
+  Tiles(const Kv& kv, const LogitRule& rule, Span positions, Workspace& ws)
+      : rule_(rule), keys_(positions, kv.key_dim(), kv.value_dim()), d_(kv.key_dim()), d_v_(kv.value_dim()) {
     const std::size_t of_queries = kQueries * (2 * row_ + row_v_ + 2 * kPairRow);
-    Real* memory = ws.get<Real>(Workspace::kTiles, blocks_ * of_block + of_queries);
-    const auto take = [&memory](std::size_t count) { return std::exchange(memory, memory + count); };
-    key_panels_ = take(blocks_ * kKeys * d_);
-    value_panels_ = take(blocks_ * kKeys * d_v_);
-    key_rows_ = take(blocks_ * kKeys * row_);
-    dk_ = take(blocks_ * kKeys * row_);
-    dv_ = take(blocks_ * kKeys * row_v_);
-    queries_ = take(kQueries * row_);
-    douts_ = take(kQueries * row_v_);
-    dq_ = take(kQueries * row_);
-    p_ = take(kQueries * kPairRow);
-    ds_ = take(kQueries * kPairRow);
-    std::memset(dk_, 0, blocks_ * kKeys * row_ * sizeof(Real));
-    std::memset(dv_, 0, blocks_ * kKeys * row_v_ * sizeof(Real));
-    pack_keys(kv);
+    Real* memory = ws.get<Real>(Workspace::kTiles, of_queries + keys_.size());
+    queries_ = memory;
+    dq_ = queries_ + kQueries * row_;
+    douts_ = dq_ + kQueries * row_;
+    p_ = douts_ + kQueries * row_v_;
+    ds_ = p_ + kQueries * kPairRow;
+    keys_.load(kv, ds_ + kQueries * kPairRow);
   }
 
   /// Any number of rows; those near each other in the list should see nearly the same keys.
@@ -80,134 +65,107 @@ class Tiles {
     for (std::size_t r = 0; r < count; r += kQueries) add_block(rows + r, std::min(kQueries, count - r));
   }
 
-  /// Writes what has been added: once, at the end.
-  void finish() const {
-    for (std::size_t i = 0; i < static_cast<std::size_t>(keys_.size()); ++i) {
-      const std::size_t at = static_cast<std::size_t>(keys_.first) + i;
-      add_row(dk_ + i * row_, d_, gradient_.dk.row(at));
-      add_row(dv_ + i * row_v_, d_v_, gradient_.dv.row(at));
-    }
-  }
+  /// Adds the gradients of keys and values to those of the whole head: once.
+  void finish(const BasicKvGradient<Real>& gradient) const { keys_.add_to(gradient); }
 
  private:
   static constexpr std::size_t kP = kPanel<Real>;
   static constexpr std::size_t kN = kLanes<Real>;
-  static constexpr std::size_t kLine = 64 / sizeof(Real);
-  static constexpr std::size_t kPairRow = kKeys + kLine;  // a line more, so that rows do not share cache sets
-  static constexpr auto kRowsOfTile = static_cast<std::size_t>(kTileRows);
-  static constexpr std::size_t kTiles = kQueries / kRowsOfTile;
-  static constexpr std::size_t kPanels = kKeys / kP;
-  static_assert(kKeys % kP == 0 && kQueries % kRowsOfTile == 0);
+  static constexpr std::size_t kKeys = KeyBlocks<Real>::kKeys;
+  static constexpr std::size_t kPairRow = copied_row<Real>(kKeys);
+  static constexpr auto kRows = static_cast<std::size_t>(kTileRows);  // of a tile
+  static constexpr std::size_t kTiles = kQueries / kRows;
 
-  static constexpr std::size_t padded(std::size_t d) { return round_up(d, kP) + kLine; }
-
-  /// Panels [first, last) of a block.
+  /// Some in a row: panels of a block of keys, or tiles of rows.
   struct Range {
     std::size_t first = 0, last = 0;
     bool contains(std::size_t i) const { return first <= i && i < last; }
+    std::size_t size() const { return last - first; }
   };
-
-  static void add_row(const Real* from, std::size_t count, Real* to) {
-    const Tag<Real> tag;
-    std::size_t c = 0;
-    for (; c + kN <= count; c += kN) hn::StoreU(hn::Add(hn::LoadU(tag, to + c), hn::LoadU(tag, from + c)), tag, to + c);
-    for (; c < count; ++c) to[c] += from[c];
-  }
-
-  static void copy_padded(const Real* from, std::size_t count, std::size_t padded_count, Real* to) {
-    if (from != nullptr) std::memcpy(to, from, count * sizeof(Real));
-    const std::size_t copied = from == nullptr ? 0 : count;
-    std::memset(to + copied, 0, (padded_count - copied) * sizeof(Real));
-  }
-
-  void pack_keys(const Kv& kv) {
-    const auto n = static_cast<std::size_t>(keys_.size());
-    const auto at = [this](std::size_t i) { return keys_.first + static_cast<Position>(i); };
-    for (std::size_t first = 0; first < blocks_ * kKeys; first += kP) {
-      fill_panel<Real>([&](std::size_t i) { return first + i < n ? kv.key(at(first + i)) : nullptr; }, d_,
-                       key_panels_ + first * d_);
-      fill_panel<Real>([&](std::size_t i) { return first + i < n ? kv.value(at(first + i)) : nullptr; }, d_v_,
-                       value_panels_ + first * d_v_);
-    }
-    for (std::size_t i = 0; i < blocks_ * kKeys; ++i) {
-      copy_padded(i < n ? kv.key(at(i)) : nullptr, d_, row_, key_rows_ + i * row_);
-    }
-  }
 
   void add_block(const BackwardRow<Real>* rows, std::size_t count) {
     rows_ = rows;
     count_ = count;
-    tiles_ = (count + kRowsOfTile - 1) / kRowsOfTile;
-    for (std::size_t r = 0; r < tiles_ * kRowsOfTile; ++r) {
-      copy_padded(r < count ? rows[r].query : nullptr, d_, row_, queries_ + r * row_);
-      copy_padded(r < count ? rows[r].dout : nullptr, d_v_, row_v_, douts_ + r * row_v_);
+    tiles_ = (count + kRows - 1) / kRows;
+    for (std::size_t r = 0; r < tiles_ * kRows; ++r) {
+      copy_row(r < count ? rows[r].query : nullptr, d_, queries_ + r * row_);
+      copy_row(r < count ? rows[r].dout : nullptr, d_v_, douts_ + r * row_v_);
     }
-    std::memset(dq_, 0, tiles_ * kRowsOfTile * row_ * sizeof(Real));
-    for (std::size_t b = 0; b < blocks_; ++b) add_pair(b);
+    std::memset(dq_, 0, tiles_ * kRows * row_ * sizeof(Real));
+    finite_ = Finite::kUnknown;
+    for (std::size_t b = 0; b < keys_.blocks(); ++b) add_pair(b);
     for (std::size_t r = 0; r < count; ++r) add_row(dq_ + r * row_, d_, rows[r].dq);
   }
 
   /// The rows at hand against block b of keys.
   void add_pair(std::size_t b) {
-    const Position first_key = keys_.first + static_cast<Position>(b * kKeys);
-    const Span block = intersect({first_key, first_key + static_cast<Position>(kKeys)}, keys_);
+    const Span block = keys_.block(b);
     Range seen[kTiles];  // by each tile of rows: panels of the block
-    for (std::size_t t = 0; t < tiles_; ++t) seen[t] = panels_seen(t, block);
-    for (std::size_t j = 0; j < kPanels; ++j) {
-      std::size_t begin = 0, end = tiles_;  // tiles that see something of panel j, and what lies between them
-      while (begin < end && !seen[begin].contains(j)) ++begin;
-      while (end > begin && !seen[end - 1].contains(j)) --end;
-      if (begin == end) continue;
-      for (std::size_t t = begin; t < end; ++t) {
+    bool cut = false;
+    for (std::size_t t = 0; t < tiles_; ++t) seen[t] = panels_seen(t, block, cut);
+    const bool guarded = cut && !is_finite();
+    for (std::size_t j = 0; j < kKeys / kP; ++j) {
+      Range by{0, tiles_};  // tiles that see something of panel j, and what lies between them
+      while (by.size() != 0 && !seen[by.first].contains(j)) ++by.first;
+      while (by.size() != 0 && !seen[by.last - 1].contains(j)) --by.last;
+      if (by.size() == 0) continue;
+      for (std::size_t t = by.first; t < by.last; ++t) {
         if (seen[t].contains(j)) {
-          products(b, j, t);
+          score(b, j, t);
         } else {
-          clear(j, t);
+          clear({t * kRows, (t + 1) * kRows}, j);
         }
       }
-      for (std::size_t r = begin * kRowsOfTile; r < std::min(end * kRowsOfTile, count_); ++r) {
-        differentiate(rows_[r], first_key + static_cast<Position>(j * kP), r * kPairRow + j * kP);
+      for (std::size_t r = by.first * kRows; r < std::min(by.last * kRows, count_); ++r) {
+        differentiate(rows_[r], block.first + static_cast<Position>(j * kP), r * kPairRow + j * kP);
       }
-      for (std::size_t r = count_; r < end * kRowsOfTile; ++r) clear_row(r, j);
-      add_to_keys(b, j, {begin * kRowsOfTile, end * kRowsOfTile});
+      if (by.last * kRows > count_) clear({count_, by.last * kRows}, j);
+      if (!guarded) add_to_keys(b, j, {by.first * kRows, by.last * kRows});
     }
-    add_to_queries(b, seen);
+    if (guarded) {
+      add_guarded(b);
+    } else {
+      add_to_queries(b, seen);
+    }
   }
 
-  /// Panels of which some row of tile t sees something.
-  Range panels_seen(std::size_t t, Span block) const {
+  /// Panels of which some row of tile t sees something; notes whether a row sees a part of the block only.
+  Range panels_seen(std::size_t t, Span block, bool& cut) const {
     Span all{};
-    for (std::size_t r = t * kRowsOfTile; r < std::min(count_, (t + 1) * kRowsOfTile); ++r) {
-      all = hull(all, intersect(rows_[r].seen, block));
+    for (std::size_t r = t * kRows; r < std::min(count_, (t + 1) * kRows); ++r) {
+      const Span of_row = intersect(rows_[r].seen, block);
+      all = hull(all, of_row);
+      cut = cut || of_row != block;
     }
     if (all.size() == 0) return {};
-    const auto from = static_cast<std::size_t>(all.first - block.first), to = static_cast<std::size_t>(all.last - block.first);
-    return {from / kP, (to + kP - 1) / kP};
+    return {static_cast<std::size_t>(all.first - block.first) / kP,
+            (static_cast<std::size_t>(all.last - block.first) + kP - 1) / kP};
   }
 
-  void clear_row(std::size_t r, std::size_t j) {
-    std::memset(p_ + r * kPairRow + j * kP, 0, kP * sizeof(Real));
-    std::memset(ds_ + r * kPairRow + j * kP, 0, kP * sizeof(Real));
-  }
-  void clear(std::size_t j, std::size_t t) {
-    for (std::size_t r = t * kRowsOfTile; r < (t + 1) * kRowsOfTile; ++r) clear_row(r, j);
+  /// P = dS = 0 for rows and a panel of keys.
+  void clear(Range rows, std::size_t j) {
+    for (std::size_t r = rows.first; r < rows.last; ++r) {
+      std::memset(p_ + r * kPairRow + j * kP, 0, kP * sizeof(Real));
+      std::memset(ds_ + r * kPairRow + j * kP, 0, kP * sizeof(Real));
+    }
   }
 
   /// S and dP of a tile of rows and a panel of keys.
-  void products(std::size_t b, std::size_t j, std::size_t t) {
+  void score(std::size_t b, std::size_t j, std::size_t t) {
     const Tag<Real> tag;
-    const std::size_t r = t * kRowsOfTile, key = b * kKeys + j * kP;
-    const auto into = [&](Real* to) {
+    const std::size_t r = t * kRows, key = b * kKeys + j * kP;
+    const auto storing = [&](Real* to) {
       return [to, tag](std::size_t i, Vec<Real> low, Vec<Real> high) HWY_ATTR {
         hn::Store(low, tag, to + i * kPairRow);
         hn::Store(high, tag, to + i * kPairRow + kN);
       };
     };
-    panel_tile<kTileRows>(queries_ + r * row_, row_, 1, key_panels_ + key * d_, d_, into(p_ + r * kPairRow + j * kP));
-    panel_tile<kTileRows>(douts_ + r * row_v_, row_v_, 1, value_panels_ + key * d_v_, d_v_, into(ds_ + r * kPairRow + j * kP));
+    const std::size_t at = r * kPairRow + j * kP;
+    panel_tile<kTileRows>(queries_ + r * row_, row_, 1, keys_.key_panel(key), d_, storing(p_ + at));
+    panel_tile<kTileRows>(douts_ + r * row_v_, row_v_, 1, keys_.value_panel(key), d_v_, storing(ds_ + at));
   }
 
-  /// S and dP of one row and a panel of keys become P and dS, in place.
+  /// S and dP of one row and a panel of keys, from `at` on, become P and dS.
   HWY_INLINE void differentiate(const BackwardRow<Real>& row, Position first_key, std::size_t at) {
     const Tag<Real> tag;
     const auto scale = hn::Set(tag, static_cast<Real>(*rule_.scale));
@@ -254,16 +212,16 @@ class Tiles {
     };
   }
 
-  /// dV += P^T G and dK += dS^T Q, for one panel of keys and the rows `by`.
-  void add_to_keys(std::size_t b, std::size_t j, Range by) {
-    const std::size_t key = b * kKeys + j * kP, depth = by.last - by.first;
-    const Real* p = p_ + by.first * kPairRow + j * kP;
-    const Real* ds = ds_ + by.first * kPairRow + j * kP;
+  /// dV += P^T G and dK += dS^T Q, for a panel of keys and `rows`.
+  void add_to_keys(std::size_t b, std::size_t j, Range rows) {
+    const std::size_t key = b * kKeys + j * kP, at = rows.first * kPairRow + j * kP;
+    const Real* dout = douts_ + rows.first * row_v_;
+    const Real* query = queries_ + rows.first * row_;
     for (std::size_t c = 0; c < d_v_; c += kP) {
-      panel_product(p, kP, 1, kPairRow, douts_ + by.first * row_v_ + c, depth, adding(dv_ + key * row_v_ + c, row_v_), row_v_);
+      panel_product(p_ + at, kP, 1, kPairRow, dout + c, rows.size(), adding(keys_.dv(key) + c, row_v_), row_v_);
     }
     for (std::size_t c = 0; c < d_; c += kP) {
-      panel_product(ds, kP, 1, kPairRow, queries_ + by.first * row_ + c, depth, adding(dk_ + key * row_ + c, row_), row_);
+      panel_product(ds_ + at, kP, 1, kPairRow, query + c, rows.size(), adding(keys_.dk(key) + c, row_), row_);
     }
   }
 
@@ -271,32 +229,71 @@ class Tiles {
   void add_to_queries(std::size_t b, const Range* seen) {
     for (std::size_t c = 0; c < d_; c += kP) {
       for (std::size_t t = 0; t < tiles_; ++t) {
-        if (seen[t].first == seen[t].last) continue;
-        const std::size_t r = t * kRowsOfTile, key = seen[t].first * kP;
-        panel_tile<kTileRows>(ds_ + r * kPairRow + key, kPairRow, 1, key_rows_ + (b * kKeys + key) * row_ + c,
-                              (seen[t].last - seen[t].first) * kP, adding(dq_ + r * row_ + c, row_), row_);
+        if (seen[t].size() == 0) continue;
+        const std::size_t r = t * kRows, key = seen[t].first * kP;
+        panel_tile<kTileRows>(ds_ + r * kPairRow + key, kPairRow, 1, keys_.key_row(b * kKeys + key) + c,
+                              seen[t].size() * kP, adding(dq_ + r * row_ + c, row_), row_);
       }
     }
   }
 
+  /// Whether products may multiply what a row does not see by 0: looked at once for each block of rows, and only where
+  /// a row sees a part of a block.
+  bool is_finite() {
+    if (finite_ == Finite::kUnknown) {
+      if (keys_finite_ == Finite::kUnknown) keys_finite_ = keys_.keys_are_finite() ? Finite::kYes : Finite::kNo;
+      const bool all = keys_finite_ == Finite::kYes && all_finite(queries_, tiles_ * kRows * row_) &&
+                       all_finite(douts_, tiles_ * kRows * row_v_);
+      finite_ = all ? Finite::kYes : Finite::kNo;
+    }
+    return finite_ == Finite::kYes;
+  }
+
+  /// The last three products by what is seen alone: 0 * NaN would reach rows and keys that have nothing to do with it.
+  /// In the same order, so that those have the same bits.
+  void add_guarded(std::size_t b) {
+    const Span block = keys_.block(b);
+    const auto keys = static_cast<std::size_t>(block.size());
+    const auto sees = [&](std::size_t r, std::size_t i) {
+      return rows_[r].seen.contains(block.first + static_cast<Position>(i));
+    };
+    for (std::size_t i = 0; i < keys; ++i) {
+      const std::size_t key = b * kKeys + i;
+      const auto seen = [&](std::size_t r) { return sees(r, i); };
+      add_terms(count_, seen, p_ + i, kPairRow, douts_, row_v_, d_v_, keys_.dv(key));
+      add_terms(count_, seen, ds_ + i, kPairRow, queries_, row_, d_, keys_.dk(key));
+    }
+    for (std::size_t r = 0; r < count_; ++r) {
+      const auto seen = [&](std::size_t i) { return sees(r, i); };
+      add_terms(keys, seen, ds_ + r * kPairRow, 1, keys_.key_row(b * kKeys), row_, d_, dq_ + r * row_);
+    }
+  }
+
+  /// to += sum of x[i * step] rows[i * row] over those of `count` that are seen.
+  template <class Seen>
+  static void add_terms(std::size_t count, const Seen& seen, const Real* x, std::size_t step, const Real* rows,
+                        std::size_t row, std::size_t d, Real* to) {
+    const Tag<Real> tag;
+    for (std::size_t c = 0; c < d; c += kN) {
+      auto sum = hn::Zero(tag);
+      for (std::size_t i = 0; i < count; ++i) {
+        if (seen(i)) sum = hn::MulAdd(hn::Set(tag, x[i * step]), hn::Load(tag, rows + i * row + c), sum);
+      }
+      hn::Store(hn::Add(hn::Load(tag, to + c), sum), tag, to + c);
+    }
+  }
+
   const LogitRule& rule_;
-  Span keys_;
-  const BasicKvGradient<Real>& gradient_;
+  KeyBlocks<Real> keys_;
   std::size_t d_, d_v_;
-  std::size_t row_, row_v_;  // values between rows of [.., d] and [.., d_v] in here
-  std::size_t blocks_;
-  // Of all keys, in blocks:
-  Real* key_panels_;    // [panel, d, kP]
-  Real* value_panels_;  // [panel, d_v, kP]
-  Real* key_rows_;      // [key, row]
-  Real* dk_;            // [key, row]
-  Real* dv_;            // [key, row_v]
+  std::size_t row_ = copied_row<Real>(d_), row_v_ = copied_row<Real>(d_v_);
   // Of the rows at hand:
   const BackwardRow<Real>* rows_ = nullptr;
   std::size_t count_ = 0, tiles_ = 0;
+  enum class Finite { kUnknown, kYes, kNo } finite_ = Finite::kUnknown, keys_finite_ = Finite::kUnknown;
   Real* queries_;  // [kQueries, row]
-  Real* douts_;    // [kQueries, row_v]
   Real* dq_;       // [kQueries, row]
+  Real* douts_;    // [kQueries, row_v]
   Real* p_;        // [kQueries, kPairRow]: S, then P, of a pair of blocks
   Real* ds_;       // the same: dP, then dS
 };
