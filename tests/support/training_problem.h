@@ -27,9 +27,9 @@ template <class Real>
 struct TrainingProblem {
   LayerShape shape;
   std::size_t rows, n;
-  std::vector<Real> q;              // [rows, q_heads, d]
-  std::vector<Real> k, v;           // [n, kv_heads, d] and [n, kv_heads, d_v]
-  std::vector<Real> dout;           // [rows, q_heads, d_v]
+  std::vector<Real> q;               // [rows, q_heads, d]
+  std::vector<Real> k, v;            // [n, kv_heads, d] and [n, kv_heads, d_v]
+  std::vector<Real> dout;            // [rows, q_heads, d_v]
   std::vector<float> sinks, slopes;  // [q_heads]
   bool with_sinks = false, with_slopes = false, causal = true;
   double soft_cap = 0;
@@ -165,7 +165,8 @@ struct Numbers {
 
 template <class Real>
 Numbers numbers_of(const TrainingProblem<Real>& p) {
-  return {{p.q.begin(), p.q.end()}, {p.k.begin(), p.k.end()}, {p.v.begin(), p.v.end()}, {p.sinks.begin(), p.sinks.end()}};
+  return {
+      {p.q.begin(), p.q.end()}, {p.k.begin(), p.k.end()}, {p.v.begin(), p.v.end()}, {p.sinks.begin(), p.sinks.end()}};
 }
 
 /// One row and query head of a layer, as the reference takes it.
@@ -207,7 +208,8 @@ double reference_loss(const TrainingProblem<Real>& p, const Numbers& x, const Li
   for (std::size_t r = 0, i = 0; r < p.rows; ++r) {
     for (std::size_t h = 0; h < p.shape.q_heads; ++h, ++i) {
       const ReferenceState state = ReferenceRow<Real>(p, x, r, h).state(lists[i], p.with_sinks, x.sinks[h]);
-      for (std::size_t c = 0; c < p.shape.d_v; ++c) loss += static_cast<double>(p.dout[i * p.shape.d_v + c]) * state.out[c];
+      for (std::size_t c = 0; c < p.shape.d_v; ++c)
+        loss += static_cast<double>(p.dout[i * p.shape.d_v + c]) * state.out[c];
     }
   }
   return loss;
@@ -256,11 +258,13 @@ ReferenceGradients reference_gradients(const TrainingProblem<Real>& p, const Lis
       for (const Weighted& w : lists[i]) {
         const auto at = static_cast<std::size_t>(w.position);
         if (state.lse == -kInf) continue;
-        const double weight = w.weight * std::exp(row.logits[at] - state.lse), weight_error = 2 * rounding.lse + 4 * kEps;
+        const double weight = w.weight * std::exp(row.logits[at] - state.lse),
+                     weight_error = 2 * rounding.lse + 4 * kEps;
         double slope = row.query.scale, slope_error = 2 * kEps;
         if (p.soft_cap > 0) {
           double capped = row.logits[at];
-          if (p.with_slopes) capped += row.query.alibi_slope * std::abs(static_cast<double>(p.position(r) - w.position));
+          if (p.with_slopes)
+            capped += row.query.alibi_slope * std::abs(static_cast<double>(p.position(r) - w.position));
           const double share = capped / p.soft_cap;
           slope *= 1 - share * share;
           slope_error = 2 * (Arithmetic<Real>::kTanh + rounding.lse / p.soft_cap) + 4 * kEps;

@@ -96,7 +96,8 @@ TEST_F(Controls, LseToBaseTwo) {
 TEST_F(Controls, QueryHeadsThatShareAKvHeadByTurns) {
   // Heads 1 and 2 exchanged: what a mapping by h % kv_heads reads.
   std::vector<double> q = p.q;
-  for (std::size_t r = 0; r < p.rows; ++r) std::swap_ranges(&q[(r * 4 + 1) * 3], &q[(r * 4 + 2) * 3], &q[(r * 4 + 2) * 3]);
+  for (std::size_t r = 0; r < p.rows; ++r)
+    std::swap_ranges(&q[(r * 4 + 1) * 3], &q[(r * 4 + 2) * 3], &q[(r * 4 + 2) * 3]);
   query.rows.data = q.data();
   expect_rejected();
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Are the gradients of a sampler those of dense attention in expectation? By every outcome of it, with its selection and
-// its weights held fixed in each: those of the numerator sum w e^s v and of the denominator sum w e^s exactly; that of
-// their ratio up to a bias that goes with 1 / budget.
+// Are the gradients of a sampler those of dense attention in expectation? By every outcome of it, its selection and its
+// weights held fixed in each: those of the numerator sum w e^s v and of the denominator sum w e^s exactly; that of their
+// ratio up to a bias that goes with 1 / budget.
 #include <algorithm>
 #include <cmath>
 #include <functional>
@@ -47,7 +47,8 @@ struct Row {
         BasicQuery<double> q;
         q.rows = p.query().rows.group(0, h, 1);
         Workspace ws;
-        attend(selection, q, step.views[0], BasicStateView<double>{{step.out.data() + 2 * h, 1, 2}, step.lse.data() + h}, ws);
+        attend(selection, q, step.views[0],
+               BasicStateView<double>{{step.out.data() + 2 * h, 1, 2}, step.lse.data() + h}, ws);
       }
     } else {
       std::fill_n(step.out.data(), step.out.size(), 0.0);
@@ -84,7 +85,8 @@ Outcomes multinomial(std::size_t budget, double flatness = 1) {
       Workspace ws;
       std::vector<std::size_t> ranks(draws);
       std::vector<double> w(draws);
-      return outcome_of(HWY_NAMESPACE::multinomial_sample(tail_of(x, draws), u.data(), ranks.data(), w.data(), ws), ranks, w);
+      return outcome_of(HWY_NAMESPACE::multinomial_sample(tail_of(x, draws), u.data(), ranks.data(), w.data(), ws),
+                        ranks, w);
     };
     std::vector<double> proposal = row.log_proposal;
     for (double& x : proposal) x *= flatness;
@@ -127,7 +129,8 @@ Outcomes uniform(std::size_t budget) {
         rest /= n - budget + 1 + j;
       }
       std::uint64_t marked = 0;
-      HWY_NAMESPACE::choose_subset(n, budget, [&](std::size_t j, std::size_t) { return draws[j]; }, &marked);
+      HWY_NAMESPACE::choose_subset(
+          n, budget, [&](std::size_t j, std::size_t) { return draws[j]; }, &marked);
       ++times[marked];
     }
     const double log_weight = std::log(static_cast<double>(n) / static_cast<double>(budget));
@@ -174,8 +177,9 @@ Outcomes priority(std::size_t budget) {
 }
 
 /// The expectation of the gradients under a sampler. change(outcome): a mistake that is made on purpose.
-std::vector<double> expected(Row& row, const Outcomes& outcomes, bool normalised,
-                             const std::function<void(Outcome&)>& change = [](Outcome&) {}) {
+std::vector<double> expected(
+    Row& row, const Outcomes& outcomes, bool normalised,
+    const std::function<void(Outcome&)>& change = [](Outcome&) {}) {
   std::vector<double> sum(row.step.dq.size() + row.step.dk.size() + row.step.dv.size(), 0.0);
   outcomes(row, [&](double probability, const Outcome& outcome) {
     Outcome changed = outcome;
@@ -208,12 +212,13 @@ struct Sampler {
   std::size_t most;  // budget: n^budget outcomes of the multinomial one
 };
 const std::vector<Sampler>& samplers() {
-  static const std::vector<Sampler> all = {{"uniform", uniform, 9},
-                                           {"multinomial", [](std::size_t b) { return multinomial(b); }, 3},
-                                           {"multinomial, another proposal", [](std::size_t b) { return multinomial(b, 0.4); }, 3},
-                                           {"systematic", systematic, 9},
-                                           {"poisson", poisson, 9},
-                                           {"priority", priority, 9}};
+  static const std::vector<Sampler> all = {
+      {"uniform", uniform, 9},
+      {"multinomial", [](std::size_t b) { return multinomial(b); }, 3},
+      {"multinomial, another proposal", [](std::size_t b) { return multinomial(b, 0.4); }, 3},
+      {"systematic", systematic, 9},
+      {"poisson", poisson, 9},
+      {"priority", priority, 9}};
   return all;
 }
 

@@ -58,9 +58,9 @@ TEST(Backward, SeveralTasks) {
 
 TEST(Backward, EveryKindOfEstimator) {
   const TrainingProblem<float> p({4, 2, 24, 16}, 60, 60, 3);
-  for (const char* text :
-       {"dense", "sinks(4)", "window(9)", "sinks(4)+window(9)", "sinks(40)+window(9)", "topk(7)", "topk(7)+dense", "topp(0.6)",
-        "uniform(9)", "priority(9)", "systematic(9)", "poisson(9)", "multinomial(9)", "sinks(2)+window(5)+topk(4)+priority(6)"}) {
+  for (const char* text : {"dense", "sinks(4)", "window(9)", "sinks(4)+window(9)", "sinks(40)+window(9)", "topk(7)",
+                           "topk(7)+dense", "topp(0.6)", "uniform(9)", "priority(9)", "systematic(9)", "poisson(9)",
+                           "multinomial(9)", "sinks(2)+window(5)+topk(4)+priority(6)"}) {
     SCOPED_TRACE(text);
     expect_right(parse(text), p);
   }
@@ -83,8 +83,9 @@ TEST(Backward, LogitRulesSinksRangesAndGroupings) {
               p.visible.push_back(range == 1 ? sliding_window(p.position(r), 20)
                                              : skim::Span{first, first + static_cast<Position>(r * 71 % 90)});
             }
-            SCOPED_TRACE(testing::Message() << "soft cap " << cap << ", slopes and sinks " << with << ", causal " << causal
-                                            << ", per head " << (grouping == Grouping::kPerHead) << ", range " << range);
+            SCOPED_TRACE(testing::Message()
+                         << "soft cap " << cap << ", slopes and sinks " << with << ", causal " << causal
+                         << ", per head " << (grouping == Grouping::kPerHead) << ", range " << range);
             expect_right(Dense{}, p);
             expect_right(stack(Window{3}, TopK{6}), p);
           }

@@ -32,8 +32,8 @@ inline testing::AssertionResult agrees_with_differences(TrainingStep<double>& st
       x[part][i] = at;
       const double difference = (above - below) / (2 * kStep), gradient = parts[part][i];
       if (std::abs(gradient - difference) <= 1e-6 * std::max(std::abs(difference), 1e-3 * largest)) continue;
-      return testing::AssertionFailure() << Numbers::name(part) << "[" << i << "] is " << gradient << ", the difference "
-                                         << difference;
+      return testing::AssertionFailure() << Numbers::name(part) << "[" << i << "] is " << gradient
+                                         << ", the difference " << difference;
     }
   }
   return testing::AssertionSuccess();

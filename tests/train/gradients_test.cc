@@ -21,7 +21,8 @@ TEST(Gradients, AnyStrides) {
     Guarded<float> dq(4 * 40 * 23), dkv(60 * 2 * 35), dout(40 * 4 * 13);
     for (std::size_t i = 0; i < 160; ++i) std::copy_n(p.dout.data() + i * 12, 12, dout.data() + i * 13);
     std::vector<KvGradient> heads;
-    for (std::size_t h = 0; h < 2; ++h) heads.push_back({{dkv.data() + h * 35, 60, 20, 70}, {dkv.data() + h * 35 + 20, 60, 12, 70}});
+    for (std::size_t h = 0; h < 2; ++h)
+      heads.push_back({{dkv.data() + h * 35, 60, 20, 70}, {dkv.data() + h * 35 + 20, 60, 12, 70}});
     LayerGradients gradients = expected.gradients();
     gradients.dout = {dout.data(), 40, 4, 12, 4 * 13, 13};
     gradients.dq = {dq.data(), 40, 4, 20, 23, 40 * 23};
@@ -69,8 +70,11 @@ TEST(Gradients, ABatchIsItsSequences) {
         heads.push_back({{dkv[h].data(), n, 20}, {dkv[h].data() + n * 20, n, 12}});
       }
       backward(selected, asked, kv,
-               LayerGradients{state, {dout.data() + first_row * 48, asked.rows.rows, 4, 12},
-                              {dq.data(), asked.rows.rows, 4, 20}, heads, dsink.data()});
+               LayerGradients{state,
+                              {dout.data() + first_row * 48, asked.rows.rows, 4, 12},
+                              {dq.data(), asked.rows.rows, 4, 20},
+                              heads,
+                              dsink.data()});
     };
     std::vector<float> dq, dsink, of_one, of_sink;
     std::vector<std::vector<float>> dkv, of_heads;
@@ -94,7 +98,8 @@ TEST(Gradients, ABatchIsItsSequences) {
       }
       for (std::size_t h = 0; h < 4; ++h) sum[h] += static_cast<double>(of_sink[h]);
     }
-    for (std::size_t h = 0; h < 4; ++h) EXPECT_NEAR(static_cast<double>(dsink[h]), sum[h], 1e-4 * std::abs(sum[h]) + 1e-6);
+    for (std::size_t h = 0; h < 4; ++h)
+      EXPECT_NEAR(static_cast<double>(dsink[h]), sum[h], 1e-4 * std::abs(sum[h]) + 1e-6);
   }
 }
 

@@ -52,7 +52,8 @@ TYPED_TEST(KeyBlocksOf, AnyStretch) {
       for (std::size_t i = 0; i < 300; ++i) {
         const bool in = positions.contains(static_cast<Position>(i));
         const std::size_t key = in ? i - static_cast<std::size_t>(positions.first) : 0;
-        for (std::size_t c = 0; c < d; ++c) ASSERT_EQ(dk.data()[i * d + c], 1 + static_cast<TypeParam>(in ? key + c : 0));
+        for (std::size_t c = 0; c < d; ++c)
+          ASSERT_EQ(dk.data()[i * d + c], 1 + static_cast<TypeParam>(in ? key + c : 0));
         for (std::size_t c = 0; c < d_v; ++c) {
           ASSERT_EQ(dv.data()[i * d_v + c], 2 + static_cast<TypeParam>(in ? 2 * key + c : 0));
         }

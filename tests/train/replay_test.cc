@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Law 8 in training: does a row select the same in the forward pass, when its gradients are made, and when it is decoded
-// alone?
+// Law 8 in training: does a row select the same in the forward pass, when its gradients are made, and when it is
+// decoded alone?
 #include <gtest/gtest.h>
 
 #include "core/expect_error.h"
@@ -24,8 +24,8 @@ testing::AssertionResult is_selection(const SelectionRecord::View& entry, const 
   for (std::size_t i = 0; i < picks.size(); ++i) {
     const double log_weight = entry.log_weights ? entry.log_weights[i] : 0;
     if (entry.picks[i] == picks[i].position && log_weight == picks[i].log_weight) continue;
-    return testing::AssertionFailure() << "pick " << i << " is " << entry.picks[i] << ", weight " << log_weight << ", and "
-                                       << picks[i].position << ", weight " << picks[i].log_weight;
+    return testing::AssertionFailure() << "pick " << i << " is " << entry.picks[i] << ", weight " << log_weight
+                                       << ", and " << picks[i].position << ", weight " << picks[i].log_weight;
   }
   return testing::AssertionSuccess();
 }
@@ -96,9 +96,9 @@ void expect_one_selection(const E& estimator, const TrainingProblem<Real>& p) {
 
 template <class Real>
 void expect_one_selection_of_all(const TrainingProblem<Real>& p) {
-  for (const char* text :
-       {"dense", "sinks(3)+window(9)", "topk(7)", "topk(fraction(0.05))", "sinks(2)+window(5)+topk(4)", "topp(0.6)",
-        "uniform(9)", "priority(9)", "systematic(9)", "poisson(9)", "multinomial(9)", "topk(4)+priority(6)", "topk(3)+dense"}) {
+  for (const char* text : {"dense", "sinks(3)+window(9)", "topk(7)", "topk(fraction(0.05))",
+                           "sinks(2)+window(5)+topk(4)", "topp(0.6)", "uniform(9)", "priority(9)", "systematic(9)",
+                           "poisson(9)", "multinomial(9)", "topk(4)+priority(6)", "topk(3)+dense"}) {
     SCOPED_TRACE(text);
     expect_one_selection(parse(text), p);
   }
@@ -153,7 +153,8 @@ TEST(Replay, ByAnIndex) {
     views.push_back(with_index(step.views[h], sketches[h]));
   }
   const LayerKv<Kv> kv{views, 2};
-  for (const char* text : {"topk(9,by=sketch4)", "topk(9,by=sketch4,candidates=40)", "sinks(3)+systematic(20,by=sketch4)"}) {
+  for (const char* text :
+       {"topk(9,by=sketch4)", "topk(9,by=sketch4,candidates=40)", "sinks(3)+systematic(20,by=sketch4)"}) {
     SelectionRecord forward, again;
     attend(parse(text), p.query(), kv, step.state(), {.record = &forward});
     select(parse(text), p.query(), kv, again);
@@ -172,7 +173,8 @@ TEST(Replay, SummariesAreRefused) {
   const std::vector<Kv> views{with_index(step.views[0], means)};
   const LayerKv<Kv> kv{views, 1};
   const auto refused = [&](const auto& estimator) {
-    expect_error([&] { attend(estimator, p.query(), kv, step.state(), {.record = &step.record}); }, {"record", "summaries"});
+    expect_error([&] { attend(estimator, p.query(), kv, step.state(), {.record = &step.record}); },
+                 {"record", "summaries"});
     expect_error([&] { select(estimator, p.query(), kv, step.record); }, {"record", "summaries"});
     expect_error([&] { backward(estimator, p.query(), kv, step.gradients()); }, {"record", "summaries"});
     EXPECT_TRUE(step.out.untouched() && step.dq.untouched());

@@ -62,8 +62,8 @@ TYPED_TEST(ScatterOf, ListsOfAnyLength) {
         q.rows = p.query().rows.group(0, 0, group);
         q.logit = p.query().logit;
         Workspace ws;
-        attend(selection_of({}, picks), q, one.views[0], BasicStateView<TypeParam>{{one.out.data(), group, 12}, one.lse.data()},
-               ws);
+        attend(selection_of({}, picks), q, one.views[0],
+               BasicStateView<TypeParam>{{one.out.data(), group, 12}, one.lse.data()}, ws);
         one.backward_from_record();
         EXPECT_TRUE(one.all_written());
         EXPECT_TRUE(agrees(one, lists_of(one.record, p))) << "group " << group << ", " << picks.size() << " picks";

@@ -31,10 +31,16 @@ struct TiledHead {
     for (std::size_t r = 0; r < p.rows; ++r) {
       const ReferenceState state = ReferenceRow<Real>(p, x, r, 0).state(lists[r], false, 0);
       double delta = 0;
-      for (std::size_t c = 0; c < p.shape.d_v; ++c) delta += static_cast<double>(p.dout[r * p.shape.d_v + c]) * state.out[c];
+      for (std::size_t c = 0; c < p.shape.d_v; ++c)
+        delta += static_cast<double>(p.dout[r * p.shape.d_v + c]) * state.out[c];
       const double lse = state.lse == -kInf ? kInf : state.lse;
-      rows[r] = {p.q.data() + r * p.shape.d, p.dout.data() + r * p.shape.d_v, step.dq.data() + r * p.shape.d,
-                 static_cast<Real>(lse), static_cast<Real>(delta), {}, p.position(r),
+      rows[r] = {p.q.data() + r * p.shape.d,
+                 p.dout.data() + r * p.shape.d_v,
+                 step.dq.data() + r * p.shape.d,
+                 static_cast<Real>(lse),
+                 static_cast<Real>(delta),
+                 {},
+                 p.position(r),
                  p.with_slopes ? p.slopes[0] : 0.0f};
     }
     LogitRule rule;
@@ -74,7 +80,9 @@ TYPED_TEST(TilesOf, RunsOfAnyKind) {
                                       {0, 290},
                                       {any, std::min<Position>(290, any + static_cast<Position>(generator() % 50))},
                                       // tiles that see one end, the other, or nothing: holes between tiles that see
-                                      r / 12 % 3 == 0 ? skim::Span{0, 30} : r / 12 % 3 == 1 ? skim::Span{260, 290} : skim::Span{},
+                                      r / 12 % 3 == 0   ? skim::Span{0, 30}
+                                      : r / 12 % 3 == 1 ? skim::Span{260, 290}
+                                                        : skim::Span{},
                                       {}};
           head.runs.push_back(kinds[kind]);
         }
