@@ -32,6 +32,7 @@ TEST(Record, IsEmptyAtFirst) {
 
 TEST(Record, HoldsWhatWorkersWriteInAnyOrder) {
   SelectionRecord record;
+  std::size_t bytes = 0;
   for (int again = 0; again < 2; ++again) {  // the second time over what the first has left
     begin_record(record, 5, 1, 1, 1000, 3);
     write_down(record, 3, selection_of({{2, 5}, {9, 11}}, every(3, 20, 60)), 2);
@@ -45,6 +46,8 @@ TEST(Record, HoldsWhatWorkersWriteInAnyOrder) {
     expect_holds(record, 3, {{2, 5}, {9, 11}}, every(3, 20, 60));
     expect_holds(record, 4, {}, {{7, 0}, {9, 0}});
     EXPECT_EQ(record[4].log_weights, nullptr);  // 4 bytes a pick
+    EXPECT_EQ(bytes_of(record), again == 0 ? bytes_of(record) : bytes);
+    bytes = bytes_of(record);
   }
 }
 

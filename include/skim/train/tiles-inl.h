@@ -110,16 +110,15 @@ class Tiles {
       while (by.size() != 0 && !seen[by.last - 1].contains(j)) --by.last;
       if (by.size() == 0) continue;
       for (std::size_t t = by.first; t < by.last; ++t) {
-        if (seen[t].contains(j)) {
-          score(b, j, t);
-        } else {
-          clear({t * kRows, (t + 1) * kRows}, j);
+        if (!seen[t].contains(j)) {
+          clear(t, j);
+          continue;
+        }
+        score(b, j, t);
+        for (std::size_t r = t * kRows; r < std::min((t + 1) * kRows, count_); ++r) {
+          differentiate(rows_[r], block.first + static_cast<Position>(j * kP), r * kPairRow + j * kP);
         }
       }
-      for (std::size_t r = by.first * kRows; r < std::min(by.last * kRows, count_); ++r) {
-        differentiate(rows_[r], block.first + static_cast<Position>(j * kP), r * kPairRow + j * kP);
-      }
-      if (by.last * kRows > count_) clear({count_, by.last * kRows}, j);
       if (!guarded) add_to_keys(b, j, {by.first * kRows, by.last * kRows});
     }
     if (guarded) {
@@ -142,15 +141,16 @@ class Tiles {
             (static_cast<std::size_t>(all.last - block.first) + kP - 1) / kP};
   }
 
-  /// P = dS = 0 for rows and a panel of keys.
-  void clear(Range rows, std::size_t j) {
-    for (std::size_t r = rows.first; r < rows.last; ++r) {
+  /// P = dS = 0 for a tile of rows and a panel of keys.
+  void clear(std::size_t t, std::size_t j) {
+    for (std::size_t r = t * kRows; r < (t + 1) * kRows; ++r) {
       std::memset(p_ + r * kPairRow + j * kP, 0, kP * sizeof(Real));
       std::memset(ds_ + r * kPairRow + j * kP, 0, kP * sizeof(Real));
     }
   }
 
-  /// S and dP of a tile of rows and a panel of keys.
+  /// S and dP of a tile of rows and a panel of keys. Rows of zeros that fill up the last tile need no more: theirs are
+  /// P = dS = 0, or NaN where those of all rows are.
   void score(std::size_t b, std::size_t j, std::size_t t) {
     const Tag<Real> tag;
     const std::size_t r = t * kRows, key = b * kKeys + j * kP;
