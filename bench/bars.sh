@@ -34,6 +34,9 @@ prefill/dense/f32/heads:8x2/n:4096|sgemm_fraction|.88|.88
 prefill/dense/bf16/heads:8x2/n:4096|sgemm_fraction|.88|.88
 prefill/dense/f32/heads:8x2/n:1024|sgemm_fraction|.78|.78
 prefill/dense/bf16/heads:8x2/n:1024|sgemm_fraction|.78|.78
+backward/dense/f32/heads:8x2/n:2048|sgemm_fraction|.60|.60
+backward/dense/f32/heads:8x2/n:4096|sgemm_fraction|.60|.60
+backward/topk-5pct/f32/heads:8x2/n:4096|vs_dense|2|2
 decode/topk-1pct/f32/heads:32x32/n:131072|vs_dense|1.85|1.85
 decode/topk-5pct/f32/heads:32x32/n:131072|vs_dense|1.7|1.7
 decode/topk-1pct/bf16/heads:32x32/n:131072|vs_dense|1.55|1.55

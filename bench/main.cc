@@ -68,6 +68,7 @@ int main(int argc, char** argv) {
   benchmark::AddCustomContext("OpenBLAS", skim_bench::blas_text());
   skim_bench::register_decode();
   skim_bench::register_prefill();
+  skim_bench::register_backward();
   skim_bench::register_select();
   skim_bench::register_gather();
   skim_bench::register_kernel();

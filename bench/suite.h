@@ -24,6 +24,7 @@ inline Settings settings;
 /// Each suite registers its own.
 void register_decode();
 void register_prefill();
+void register_backward();
 void register_select();
 void register_gather();
 void register_kernel();

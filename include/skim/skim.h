@@ -6,6 +6,7 @@
 #include "skim/attend/layer-inl.h"
 #include "skim/estimator/text.h"
 #include "skim/index/lightning-inl.h"
+#include "skim/train/backward-inl.h"
 
 namespace skim::inline SKIM_ABI {
 
@@ -13,6 +14,9 @@ namespace skim::inline SKIM_ABI {
 using HWY_NAMESPACE::attend;
 using HWY_NAMESPACE::merge;
 using HWY_NAMESPACE::select;
+
+// Gradients of a layer.
+using HWY_NAMESPACE::backward;
 
 // How an index grows and shrinks with its KV head.
 using HWY_NAMESPACE::append;

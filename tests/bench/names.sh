@@ -35,6 +35,10 @@ for type in f32 bf16; do
   done
 done
 
+for name in backward/dense/f32/heads:8x2/n:{2048,4096} backward/topk-5pct/f32/heads:8x2/n:4096; do
+  grep -qE "^$name/threads:1(/real_time|/manual_time)?$" <<< "$list" || fail "missing: $name/threads:1"
+done
+
 # By indexes: WHAT, heads, n and the rest.
 wanted=
 for row in scan-{1,4,8}bit/bf16/heads:{32x32,32x8}/n:131072 \

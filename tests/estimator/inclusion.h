@@ -150,13 +150,13 @@ std::vector<Interval> intervals(const Choose& choose) {
   return found;
 }
 
-/// Independent draws: where one draw changes its key is measured, then every tuple of keys is visited.
-template <class Real, class Sampler>
-Expectation expect_multinomial(const std::vector<Real>& log_proposal, std::size_t draws,
-                               const Sampler& sample) {
+/// Independent draws: where one draw changes its key is measured, then every tuple of keys is visited:
+/// visit(probability, outcome).
+template <class Real, class Sampler, class Visit>
+void for_each_multinomial(const std::vector<Real>& log_proposal, std::size_t draws, const Sampler& sample,
+                          const Visit& visit) {
   const auto keys =
       intervals([&](double u) { return sample(log_proposal, 1, std::vector<double>{u}); });
-  Expectation e(log_proposal.size());
   std::vector<std::size_t> tuple(draws, 0);
   while (true) {
     double probability = 1;
@@ -167,32 +167,30 @@ Expectation expect_multinomial(const std::vector<Real>& log_proposal, std::size_
     }
     const Outcome outcome = sample(log_proposal, draws, u);
     EXPECT_TRUE(well_formed(outcome, log_proposal.size()));
-    e.add(probability, outcome);
+    visit(probability, outcome);
     std::size_t digit = 0;
     while (digit < draws && ++tuple[digit] == keys.size()) tuple[digit++] = 0;
-    if (digit == draws) return e;
+    if (digit == draws) return;
   }
 }
 
 /// One uniform number: the intervals between its breakpoints.
-template <class Real, class Sampler>
-Expectation expect_systematic(const std::vector<Real>& log_proposal, std::size_t budget,
-                              const Sampler& sample) {
-  Expectation e(log_proposal.size());
+template <class Real, class Sampler, class Visit>
+void for_each_systematic(const std::vector<Real>& log_proposal, std::size_t budget, const Sampler& sample,
+                         const Visit& visit) {
   for (const Interval& part : intervals([&](double u) { return sample(log_proposal, budget, u); })) {
     const Outcome outcome = sample(log_proposal, budget, part.middle());
     EXPECT_TRUE(same_ranks(outcome, part.outcome));
     EXPECT_TRUE(well_formed(outcome, log_proposal.size()));
-    e.add(part.length(), outcome);
+    visit(part.length(), outcome);
   }
-  return e;
 }
 
 /// Each rank by its own uniform number: p_i, the largest u_i that chooses it, is measured, then all subsets
 /// are visited.
-template <class Real, class Sampler>
-Expectation expect_poisson(const std::vector<Real>& log_proposal, std::size_t budget,
-                           const Sampler& sample) {
+template <class Real, class Sampler, class Visit>
+void for_each_poisson(const std::vector<Real>& log_proposal, std::size_t budget, const Sampler& sample,
+                      const Visit& visit) {
   const std::size_t n = log_proposal.size();
   const auto chooses = [&](std::size_t i, Real u) {
     std::vector<Real> all(n, Real(0.5));
@@ -214,7 +212,6 @@ Expectation expect_poisson(const std::vector<Real>& log_proposal, std::size_t bu
     }
     p[i] = static_cast<double>(low);
   }
-  Expectation e(n);
   for (std::size_t subset = 0; subset < std::size_t{1} << n; ++subset) {
     double probability = 1;
     std::vector<Real> u(n);
@@ -232,8 +229,27 @@ Expectation expect_poisson(const std::vector<Real>& log_proposal, std::size_t bu
           << "rank " << i << " does not depend on its own number alone";
       j += in ? 1 : 0;
     }
-    e.add(probability, outcome);
+    visit(probability, outcome);
   }
+}
+
+/// The expectations over all these outcomes.
+template <class Real, class Sampler>
+Expectation expect_multinomial(const std::vector<Real>& log_proposal, std::size_t draws, const Sampler& sample) {
+  Expectation e(log_proposal.size());
+  for_each_multinomial(log_proposal, draws, sample, [&](double p, const Outcome& outcome) { e.add(p, outcome); });
+  return e;
+}
+template <class Real, class Sampler>
+Expectation expect_systematic(const std::vector<Real>& log_proposal, std::size_t budget, const Sampler& sample) {
+  Expectation e(log_proposal.size());
+  for_each_systematic(log_proposal, budget, sample, [&](double p, const Outcome& outcome) { e.add(p, outcome); });
+  return e;
+}
+template <class Real, class Sampler>
+Expectation expect_poisson(const std::vector<Real>& log_proposal, std::size_t budget, const Sampler& sample) {
+  Expectation e(log_proposal.size());
+  for_each_poisson(log_proposal, budget, sample, [&](double p, const Outcome& outcome) { e.add(p, outcome); });
   return e;
 }
 

@@ -454,6 +454,89 @@ external.scores.row(static_cast<std::size_t>(row));
 external.scores.row(external.scores.rows - 1 - static_cast<std::size_t>(row));
 EOF
 
+# ---- gradients -------------------------------------------------------------------------------------------------------
+
+mutant "gradient without minus the product of dout and out" train/tiles-inl.h train/tiles_test.cc <<'EOF'
+hn::Sub(hn::Load(tag, ds), delta)
+===
+hn::Load(tag, ds)
+EOF
+mutant "gradient of a pick without its weight" train/scatter-inl.h train/scatter_test.cc <<'EOF'
+hn::Add(hn::Load(tag, p_ + i), hn::Load(tag, log_weights + t));
+===
+hn::Load(tag, p_ + i);
+EOF
+mutant "gradient: soft cap without its slope" train/tiles-inl.h train/tiles_test.cc <<'EOF'
+        slope = hn::Mul(scale, hn::NegMulAdd(share, share, hn::Set(tag, Real{1})));
+===
+EOF
+mutant "gradient: slope of the soft cap by the logit with ALiBi" train/scatter-inl.h train/scatter_test.cc <<'EOF'
+    find_slopes();
+    apply_rule(q_, b.positions, p_);
+===
+    apply_rule(q_, b.positions, p_);
+    find_slopes();
+EOF
+mutant "gradient: a row sees the key behind its last" train/tiles-inl.h train/tiles_test.cc <<'EOF'
+hn::Lt(key, hn::Set(tag, static_cast<Real>(last)))
+===
+hn::Le(key, hn::Set(tag, static_cast<Real>(last)))
+EOF
+mutant "gradient: tiles between those that see hold what was there" train/tiles-inl.h train/tiles_test.cc <<'EOF'
+          clear(t, j);
+===
+EOF
+mutant "gradient: what a row does not see times 0" train/tiles-inl.h train/backward_poison_test.cc <<'EOF'
+    const bool guarded = cut && !is_finite();
+===
+    const bool guarded = false;
+EOF
+mutant "gradient: the second span of a row forgotten" train/backward-inl.h train/backward_test.cc <<'EOF'
+    for (std::size_t s = 0; s < kTiledSpans; ++s) {
+===
+    for (std::size_t s = 0; s < 1; ++s) {
+EOF
+mutant "gradient: rows meet the same keys in every phase" train/backward-inl.h train/backward_test.cc <<'EOF'
+        const std::size_t rows = (keys + phase) % head.phases();
+===
+        const std::size_t rows = (keys + 0) % head.phases();
+EOF
+mutant "gradient: picks at the first key of a block belong to the block before" train/backward-inl.h train/backward_test.cc <<'EOF'
+        return static_cast<std::size_t>(std::lower_bound(
+===
+        return static_cast<std::size_t>(std::upper_bound(
+EOF
+mutant "gradient: an empty row has an infinite weight" train/backward-inl.h train/backward_poison_test.cc <<'EOF'
+lse == -kInfinity<Real> ? kInfinity<Real> : lse;
+===
+lse;
+EOF
+mutant "gradient of a sink logit with the wrong sign" train/backward-inl.h train/backward_differences_test.cc <<'EOF'
+        sum -= std::exp(
+===
+        sum += std::exp(
+EOF
+mutant "gradient of the head before" train/backward-inl.h train/backward_test.cc <<'EOF'
+      const std::size_t heads = q.heads(), head = kv_head * group + part;
+===
+      const std::size_t heads = q.heads(), head = kv_head * group + (part == 0 ? 0 : part - 1);
+EOF
+mutant "a record keeps what was written before" core/record.h core/record_test.cc <<'EOF'
+    shelf.picks.clear();
+===
+    if (shelf.picks.size() > 1000) shelf.picks.clear();
+EOF
+mutant "a record forgets the weights behind the first" core/record.h train/replay_test.cc <<'EOF'
+  for (const Pick& pick : picks) shelf.log_weights.push_back(pick.log_weight);
+===
+  for (const Pick& pick : picks) shelf.log_weights.push_back(&pick == picks.begin() ? pick.log_weight : 0);
+EOF
+mutant "a record of another head" attend/layer-inl.h train/replay_test.cc <<'EOF'
+    return {record, i * selections_per_unit(), worker};
+===
+    return {record, i, worker};
+EOF
+
 # ---- the machinery ---------------------------------------------------------------------------------------------------
 
 # build <include folder> <test> <program> <log>

@@ -5,7 +5,7 @@
 cmake_minimum_required(VERSION 3.25)
 
 # From the bottom up. The user's files, include/skim/*.h, are the top floor.
-set(floors core kernel index estimator attend)
+set(floors core kernel index estimator attend train)
 list(LENGTH floors user_floor)
 
 file(GLOB_RECURSE headers RELATIVE ${ROOT}/include/skim ${ROOT}/include/skim/*.h)

@@ -107,6 +107,28 @@ double indexed(const auto& estimator) {
   return static_cast<double>(state.lse());
 }
 
+/// A training step of a layer of two query heads on one KV head.
+template <class Real>
+double training(const auto& estimator) {
+  constexpr std::size_t kHeads = 2;
+  const auto q = numbers<Real>(kPositions * kHeads * kDim, 1), k = numbers<Real>(kPositions * kDim, 2);
+  const auto v = numbers<Real>(kPositions * kDim, 3), dout = numbers<Real>(kPositions * kHeads * kDim, 4);
+  std::vector<Real> out(q.size()), lse(kPositions * kHeads), dq(q.size()), dk(k.size()), dv(v.size());
+  const skim::ContiguousKv<Real> kv{{k.data(), kPositions, kDim}, {v.data(), kPositions, kDim}};
+  const skim::BasicKvGradient<Real> dkv{{dk.data(), kPositions, kDim}, {dv.data(), kPositions, kDim}};
+  const skim::LayerKv<skim::ContiguousKv<Real>> heads{{&kv, 1}, 1};
+  skim::BasicLayerQuery<Real> query;
+  query.rows = {q.data(), kPositions, kHeads, kDim};
+  skim::BasicLayerGradients<Real> gradients;
+  gradients.state = {{out.data(), kPositions, kHeads, kDim}, lse.data()};
+  gradients.dout = {dout.data(), kPositions, kHeads, kDim};
+  gradients.dq = {dq.data(), kPositions, kHeads, kDim};
+  gradients.kv = {&dkv, 1};
+  skim::attend(estimator, query, heads, gradients.state);
+  skim::backward(estimator, query, heads, gradients);
+  return total(dq) + total(dk) + total(dv);
+}
+
 }  // namespace
 
 double ODR_NAME() {
@@ -117,5 +139,6 @@ double ODR_NAME() {
                                    "+topk(9,by=boxes,exact)+topk(9,by=boxes)+systematic(20,by=external)");
   return layer<float, float>(skim::Dense{}) + layer<float, float>(stack) + layer<skim::F16, float>(stack) +
          layer<skim::BF16, float>(text) + layer<double, double>(stack) + verbs(stack) + verbs(text) +
-         indexed<skim::BF16>(by_index) + indexed<skim::I8>(by_text) + indexed<skim::F16>(skim::LshTail{4, 6});
+         indexed<skim::BF16>(by_index) + indexed<skim::I8>(by_text) + indexed<skim::F16>(skim::LshTail{4, 6}) +
+         training<float>(skim::Dense{}) + training<float>(text) + training<double>(stack);
 }

@@ -10,7 +10,9 @@
 
 #include "skim/attend/layer-inl.h"
 #include "skim/estimator/text.h"
+#include "skim/train/backward-inl.h"
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -153,6 +155,39 @@ std::size_t all_wrong_by_index(std::size_t n, std::size_t d) {
   return wrong_by_index<float>(n, d) + wrong_by_index<skim::BF16>(n, d) + wrong_by_index<skim::I8>(n, d);
 }
 
+/// Gradients of 200 rows of four query heads on one KV head: dq, dk, dv and dsink.
+std::vector<float> gradients(std::string_view estimator, std::size_t d) {
+  constexpr std::size_t kRows = 200, kHeads = 4;
+  std::uint32_t seed = 7;
+  const auto numbers = [&seed](std::size_t count) {
+    std::vector<float> all(count);
+    for (float& x : all) {
+      seed = seed * 1664525u + 1013904223u;
+      x = static_cast<float>(seed >> 8) / 8388608.0f - 1.0f;
+    }
+    return all;
+  };
+  const auto q = numbers(kRows * kHeads * d), k = numbers(kRows * d), v = numbers(kRows * d), sinks = numbers(kHeads);
+  const auto dout = numbers(kRows * kHeads * d);
+  const std::vector<skim::ContiguousKv<float>> views{{{k.data(), kRows, d}, {v.data(), kRows, d}}};
+  const skim::LayerKv<skim::ContiguousKv<float>> kv{views, 1};
+  skim::LayerQuery query;
+  query.rows = {q.data(), kRows, kHeads, d};
+  query.sink_logits = sinks.data();
+  std::vector<float> out(kRows * kHeads * d), lse(kRows * kHeads), all((kHeads + 2) * kRows * d + kHeads);
+  float* dk = all.data() + kHeads * kRows * d;
+  const std::vector<skim::KvGradient> dkv{{{dk, kRows, d}, {dk + kRows * d, kRows, d}}};
+  const skim::LayerState state{{out.data(), kRows, kHeads, d}, lse.data()};
+  skim::SelectionRecord record;
+  skim::Options options;
+  options.record = &record;
+  skim::HWY_NAMESPACE::attend(skim::parse(estimator), query, kv, state, options);
+  skim::HWY_NAMESPACE::backward(record, query, kv,
+                                skim::LayerGradients{state, {dout.data(), kRows, kHeads, d}, {all.data(), kRows, kHeads, d},
+                                                     dkv, all.data() + (kHeads + 2) * kRows * d});
+  return all;
+}
+
 std::int64_t this_target() { return HWY_TARGET; }
 
 }  // namespace
@@ -170,6 +205,7 @@ namespace {
 
 HWY_EXPORT(attend_all);
 HWY_EXPORT(this_target);
+HWY_EXPORT(gradients);
 HWY_EXPORT(all_wrong_sums);
 HWY_EXPORT(all_wrong_by_index);
 
@@ -219,6 +255,21 @@ void on_each_target(const Visit& visit) {
     hwy::SetSupportedTargetsForTest(target);
     visit();
     hwy::SetSupportedTargetsForTest(0);
+  }
+}
+
+TEST(Targets, AllHaveTheSameGradients) {
+  for (const char* estimator : {"dense", "sinks(4)+window(20)+topk(9)", "topk(9)+priority(20)"}) {
+    for (const std::size_t d : {1u, 7u, 64u, 65u}) {
+      std::vector<float> expected;
+      on_each_target([&] {
+        const std::vector<float> got = HWY_DYNAMIC_DISPATCH(gradients)(estimator, d);
+        if (expected.empty()) expected = got;
+        for (std::size_t i = 0; i < got.size(); ++i) {
+          ASSERT_NEAR(got[i], expected[i], 2e-5 * (1 + std::abs(expected[i]))) << estimator << ", d = " << d << ", " << i;
+        }
+      });
+    }
   }
 }
 

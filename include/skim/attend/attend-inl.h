@@ -7,6 +7,7 @@
 #define SKIM_ATTEND_ATTEND_INL_H_
 #endif
 
+#include "skim/core/record.h"
 #include "skim/core/validate.h"
 #include "skim/estimator/stack-inl.h"
 #include "skim/estimator/stage_list-inl.h"
@@ -117,13 +118,29 @@ void for_each_selection(const BasicQuery<Real>& q, const BasicStateView<Real>& s
   for (std::size_t h = 0; h < q.heads(); ++h) visit(q.head(h), state.head(h));
 }
 
+/// Where the selections of one unit are written down: in a record from one entry on, by one worker. Nowhere by default.
+struct Notes {
+  SelectionRecord* record = nullptr;
+  std::size_t entry = 0;
+  std::size_t worker = 0;
+
+  void take(std::size_t head, const Selection& selection) const {
+    if (record != nullptr) write_down(*record, entry + head, selection, worker);
+  }
+  void take(std::size_t head, Span span) const {
+    if (record != nullptr) write_down(*record, entry + head, span, worker);
+  }
+};
+
 /// Select and accumulate, without a check of shapes.
 template <class E, class Real, class Kv>
 void attend_unchecked(const E& estimator, const BasicQuery<Real>& query, const Kv& kv,
-                      const BasicStateView<Real>& state, Workspace& ws, bool check) {
+                      const BasicStateView<Real>& state, Workspace& ws, bool check, const Notes& notes = {}) {
+  std::size_t head = 0;
   for_each_selection(query.resolved(kv.size()), state, [&](const BasicQuery<Real>& q, const BasicStateView<Real>& out) {
     select_resolved(estimator, q, kv, ws.selection, ws);
     if (check) check_selection(ws.selection, q.visible, summary_rows(kv));
+    notes.take(head++, ws.selection);
     accumulate(q, kv, ws.selection, out, ws);
   });
 }

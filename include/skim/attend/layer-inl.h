@@ -53,6 +53,18 @@ void run_tasks(const Executor& executor, std::size_t tasks, const Task& task) {
 #endif
 }
 
+/// The memory of [rows, heads, cols] as rows: of the axis with the larger stride, each as long as all of the
+/// other axis.
+template <class T>
+Rows<T> outline(const HeadRows<T>& x) {
+  const bool by_row = std::abs(x.row_stride) >= std::abs(x.head_stride);
+  const std::size_t inner = by_row ? x.heads : x.rows;
+  const std::ptrdiff_t step = by_row ? x.head_stride : x.row_stride;
+  const std::ptrdiff_t length = inner > 1 ? static_cast<std::ptrdiff_t>(inner - 1) * step : 0;
+  return {x.data + std::min<std::ptrdiff_t>(length, 0), inner == 0 ? 0 : by_row ? x.rows : x.heads,
+          static_cast<std::size_t>(std::abs(length)) + x.cols, by_row ? x.row_stride : x.head_stride};
+}
+
 /// A layer call taken apart: one unit is one row of one sequence against one KV head.
 template <class RealType, class KvType>
 class Layer {
@@ -67,6 +79,7 @@ class Layer {
   std::size_t kv_heads() const { return kv_.kv_heads; }
   std::size_t sequences() const { return kv_.sequences(); }
   std::size_t group() const { return query_.rows.heads / kv_.kv_heads; }
+  std::size_t selections_per_unit() const { return query_.grouping == Grouping::kPerHead ? group() : 1; }
 
   struct Unit {
     BasicQuery<Real> query;
@@ -79,6 +92,12 @@ class Layer {
     if (!query_.row_begin.empty()) return {sequence, query_.row_begin[sequence], query_.row_begin[sequence + 1], 0};
     const std::size_t each = query_.rows.rows / kv_.sequences();
     return {sequence, sequence * each, (sequence + 1) * each, 0};
+  }
+
+  std::size_t sequence_of(std::size_t row) const {
+    if (query_.row_begin.empty()) return row / (query_.rows.rows / kv_.sequences());
+    const auto next = std::upper_bound(query_.row_begin.begin(), query_.row_begin.end(), row);
+    return static_cast<std::size_t>(next - query_.row_begin.begin()) - 1;
   }
 
   /// Whether some sequence has enough rows for matrix products to win over rows one by one.
@@ -130,8 +149,23 @@ class Layer {
     return {q, {state_.out.group(row, first_head, group()), lse_out ? lse_out : lse, 1}, &kv};
   }
 
-  /// Throws std::invalid_argument when anything does not fit.
-  void check(Workspace& ws) const {
+  const Kv& kv(std::size_t sequence, std::size_t kv_head) const { return kv_.heads[sequence * kv_.kv_heads + kv_head]; }
+  double sink_logit(std::size_t q_head) const { return static_cast<double>(query_.sink_logits[q_head]); }
+
+  /// Makes `record` ready for the selections of all units.
+  void begin(SelectionRecord& record, std::size_t workers) const {
+    Position most = 0;
+    for (const Kv& kv : kv_.heads) most = std::max(most, kv.size());
+    begin_record(record, query_.rows.rows, kv_heads(), selections_per_unit(), most, workers);
+  }
+
+  /// Where unit i is written down.
+  Notes notes(SelectionRecord* record, std::size_t i, std::size_t worker) const {
+    return {record, i * selections_per_unit(), worker};
+  }
+
+  /// Throws std::invalid_argument when queries, keys and values do not fit together.
+  void check_asked(Workspace& ws) const {
     const auto& q = query_.rows;
     if (kv_.kv_heads == 0) fail("skim::attend: kv_heads is 0 but must be at least 1");
     if (q.heads == 0 || q.heads % kv_.kv_heads != 0) {
@@ -165,6 +199,16 @@ class Layer {
     }
     check_rule(query_.logit);
     check_heads("q", q.data, q);
+    for (const Kv& kv : kv_.heads) {
+      check_kv(kv, ws.page_marks);
+      if (q.cols != kv.key_dim()) fail("skim::attend: q has ", q.cols, " columns but keys have ", kv.key_dim());
+    }
+  }
+
+  /// The same, and that the state does.
+  void check(Workspace& ws) const {
+    check_asked(ws);
+    const auto& q = query_.rows;
     check_heads("out", state_.out.data, state_.out);
     if (state_.out.rows != q.rows) fail("skim::attend: out has ", state_.out.rows, " rows but q has ", q.rows);
     if (state_.out.heads != q.heads) fail("skim::attend: out has ", state_.out.heads, " heads but q has ", q.heads);
@@ -184,11 +228,21 @@ class Layer {
     }
     if (overlap(out, outline(q))) fail("skim::attend: out overlaps q");
     for (const Kv& kv : kv_.heads) {
-      check_kv(kv, ws.page_marks);
-      if (q.cols != kv.key_dim()) fail("skim::attend: q has ", q.cols, " columns but keys have ", kv.key_dim());
       if (state_.out.cols != kv.value_dim()) {
         fail("skim::attend: out has ", state_.out.cols, " columns but values have ", kv.value_dim());
       }
+    }
+  }
+
+  /// Throws std::invalid_argument when the KV does not carry what the estimator goes by, and when a record is wanted of
+  /// something that it cannot hold.
+  template <class E>
+  void check_estimator(const E& estimator, bool recorded) const {
+    check_sources<Kv>(estimator);
+    for (const Kv& one : kv_.heads) check_indexes(estimator, one);
+    if ((sources(estimator) & sources_bit(Source::kExternal)) != 0) check_external();
+    if (recorded && leaves_summaries(estimator)) {
+      fail("skim::attend: a record holds positions but `summaries` stands for pages, by their means");
     }
   }
 
@@ -205,24 +259,6 @@ class Layer {
   }
 
  private:
-  std::size_t sequence_of(std::size_t row) const {
-    if (query_.row_begin.empty()) return row / (query_.rows.rows / kv_.sequences());
-    const auto next = std::upper_bound(query_.row_begin.begin(), query_.row_begin.end(), row);
-    return static_cast<std::size_t>(next - query_.row_begin.begin()) - 1;
-  }
-
-  /// The memory of [rows, heads, cols] as rows: of the axis with the larger stride, each as long as all of the
-  /// other axis.
-  template <class T>
-  static Rows<T> outline(const HeadRows<T>& x) {
-    const bool by_row = std::abs(x.row_stride) >= std::abs(x.head_stride);
-    const std::size_t inner = by_row ? x.heads : x.rows;
-    const std::ptrdiff_t step = by_row ? x.head_stride : x.row_stride;
-    const std::ptrdiff_t length = inner > 1 ? static_cast<std::ptrdiff_t>(inner - 1) * step : 0;
-    return {x.data + std::min<std::ptrdiff_t>(length, 0), inner == 0 ? 0 : by_row ? x.rows : x.heads,
-            static_cast<std::size_t>(std::abs(length)) + x.cols, by_row ? x.row_stride : x.head_stride};
-  }
-
   template <class T>
   static void check_heads(const char* what, const void* data, const HeadRows<T>& x) {
     if (x.cols == 0) fail("skim::attend: ", what, " has 0 columns but needs at least 1");
@@ -359,10 +395,10 @@ void attend(const E& estimator, const BasicLayerQuery<Real>& query, const LayerK
       fail("skim::attend: ", workspaces.size(), " workspaces but the executor has ", threads, " threads");
     }
     layer.check(workspaces[0]);
-    check_sources<Kv>(estimator);
-    for (const Kv& one : kv.heads) check_indexes(estimator, one);
-    if ((sources(estimator) & sources_bit(Source::kExternal)) != 0) layer.check_external();
+    layer.check_estimator(estimator, options.record != nullptr);
   }
+  SelectionRecord* record = options.record;
+  if (record != nullptr) layer.begin(*record, threads);
   if (layer.units() == 0) return;
 
   const ManyRows how = many_rows_kernel(estimator);
@@ -371,8 +407,8 @@ void attend(const E& estimator, const BasicLayerQuery<Real>& query, const LayerK
     const std::size_t count = layer.cut_rows(ranges);
     run_tasks(options.executor, count, [&](std::size_t i, std::size_t worker) {
       const RowRange& range = ranges[count - 1 - i];  // causal: the last rows take longest
-      if (how == ManyRows::kDense) return prefill(layer, range, workspaces[worker]);
-      attend_largest(estimator, layer, range, workspaces[worker], options.check);
+      if (how == ManyRows::kDense) return prefill(layer, range, workspaces[worker], record, worker);
+      attend_largest(estimator, layer, range, workspaces[worker], options.check, record, worker);
     });
     return;
   }
@@ -382,19 +418,23 @@ void attend(const E& estimator, const BasicLayerQuery<Real>& query, const LayerK
   if (threads == 1 || layer.units() >= 2 * threads) {
     run_tasks(options.executor, layer.units(), [&](std::size_t i, std::size_t worker) {
       const auto unit = unit_of(i, workspaces[worker]);
-      attend_unchecked(estimator, unit.query, *unit.kv, unit.state, workspaces[worker], options.check);
+      attend_unchecked(estimator, unit.query, *unit.kv, unit.state, workspaces[worker], options.check,
+                       layer.notes(record, i, worker));
     });
     return;
   }
   for (std::size_t i = 0; i < layer.units(); ++i) {
     Workspace& ws = workspaces[0];
     const auto unit = unit_of(i, ws);
+    const Notes notes = layer.notes(record, i, 0);
+    std::size_t head = 0;
     for_each_selection(unit.query.resolved(unit.kv->size()), unit.state, [&](const auto& q, const auto& out) {
       Known<Real> known;
       if (reads_logits(estimator)) known.logits = score_split(q, plain(*unit.kv), workspaces, options.executor);
       known.scored_by = scan_split(scored_sources(estimator), q, *unit.kv, workspaces, options.executor);
       select_resolved(estimator, q, *unit.kv, ws.selection, ws, known);
       if (options.check) check_selection(ws.selection, q.visible, summary_rows(*unit.kv));
+      notes.take(head++, ws.selection);
       accumulate_split(q, *unit.kv, ws.selection, out, workspaces, options.executor);
     });
   }

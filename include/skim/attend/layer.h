@@ -27,6 +27,11 @@ struct HeadRows {
     return {data + static_cast<std::ptrdiff_t>(r) * row_stride + static_cast<std::ptrdiff_t>(first) * head_stride,
             count, cols, head_stride};
   }
+
+  /// Head h of all rows, as rows: what a KV view takes of [n, kv_heads, d].
+  constexpr Rows<T> head(std::size_t h) const {
+    return {data + static_cast<std::ptrdiff_t>(h) * head_stride, rows, cols, row_stride};
+  }
 };
 
 /// The query rows of a batch of sequences, one after the other. Row r of the m rows of a sequence whose KV

@@ -58,6 +58,22 @@ inline bool is_dense(const StageList& e) {
   return e.stages.size() == 1 && std::holds_alternative<Dense>(e.stages[0]);
 }
 
+/// Whether page means may stand for some of what E leaves.
+template <class E>
+bool leaves_summaries(const E&) {
+  return std::is_same_v<E, Summaries>;
+}
+template <class... Stages>
+bool leaves_summaries(const Stack<Stages...>& e) {
+  return std::apply([](const auto&... stage) { return (leaves_summaries(stage) || ...); }, e.stages);
+}
+inline bool leaves_summaries(const StageList& e) {
+  for (const Stage& any : e.stages) {
+    if (std::visit([](const auto& stage) { return leaves_summaries(stage); }, any)) return true;
+  }
+  return false;
+}
+
 template <class E>
 ManyRows many_rows_kernel(const E& estimator) {
   return is_dense(estimator) ? ManyRows::kDense : selects_largest(estimator) ? ManyRows::kLargest : ManyRows::kNone;
@@ -65,7 +81,7 @@ ManyRows many_rows_kernel(const E& estimator) {
 
 /// Dense attention of a range of rows by matrix products.
 template <class Layer>
-void prefill(const Layer& layer, const RowRange& range, Workspace& ws) {
+void prefill(const Layer& layer, const RowRange& range, Workspace& ws, SelectionRecord* record, std::size_t worker) {
   using Real = typename Layer::Real;
   using Kv = PlainKv<typename Layer::Kv>;
   const std::size_t group = layer.group();
@@ -74,9 +90,12 @@ void prefill(const Layer& layer, const RowRange& range, Workspace& ws) {
   Real* lse = ws.get<Real>(Workspace::kUnwantedLse, count);
   typename Layer::Unit unit{};
   for (std::size_t r = range.begin, i = 0; r < range.end; ++r) {
-    unit = layer.unit(r * layer.kv_heads() + range.kv_head, lse + (r - range.begin) * group);
+    const std::size_t number = r * layer.kv_heads() + range.kv_head;
+    unit = layer.unit(number, lse + (r - range.begin) * group);
     unit.query = unit.query.resolved(unit.kv->size());
     const auto& q = unit.query;
+    const Notes notes = layer.notes(record, number, worker);
+    for (std::size_t h = 0; h < layer.selections_per_unit(); ++h) notes.take(h, q.visible);
     for (std::size_t h = 0; h < group; ++h, ++i) {
       rows[i] = {q.rows.row(h), unit.state.out.row(h), &unit.state.lse_of(h), q.visible, q.position,
                  q.logit.alibi_slopes ? q.logit.alibi_slopes[h] : 0.0f};
@@ -89,10 +108,12 @@ void prefill(const Layer& layer, const RowRange& range, Workspace& ws) {
   }
 }
 
-/// A range of rows with an estimator that selects the largest logits: their candidates come from matrix products
-/// where these leave out most positions, and the bits are those of each row on its own.
-template <class E, class Layer>
-void attend_largest(const E& estimator, const Layer& layer, const RowRange& range, Workspace& ws, bool check) {
+/// What a range of rows selects with an estimator that selects the largest logits: their candidates come from matrix
+/// products where these leave out most positions, and the bits are those of each row on its own.
+/// visit(unit, head, query, kv, state) comes after each selection, which is in the workspace; head: 0 for a group.
+template <class E, class Layer, class Visit>
+void select_largest(const E& estimator, const Layer& layer, const RowRange& range, Workspace& ws, bool check,
+                    const Visit& visit) {
   using Real = typename Layer::Real;
   using Kv = PlainKv<typename Layer::Kv>;
   constexpr std::size_t kFewerThan = 8;  // of n positions n / 8 candidates; more are not worth a list
@@ -133,9 +154,20 @@ void attend_largest(const E& estimator, const Layer& layer, const RowRange& rang
         select_resolved(estimator, q, kv, ws.selection, ws);
       }
       if (check) check_selection(ws.selection, q.visible);
-      accumulate(q, kv, ws.selection, per_head ? unit.state.head(h) : unit.state, ws);
+      visit((range.begin + r) * layer.kv_heads() + range.kv_head, h, q, kv, per_head ? unit.state.head(h) : unit.state);
     }
   }
+}
+
+/// The same, and attends to it.
+template <class E, class Layer>
+void attend_largest(const E& estimator, const Layer& layer, const RowRange& range, Workspace& ws, bool check,
+                    SelectionRecord* record, std::size_t worker) {
+  select_largest(estimator, layer, range, ws, check,
+                 [&](std::size_t unit, std::size_t head, const auto& q, const auto& kv, const auto& state) {
+                   layer.notes(record, unit, worker).take(head, ws.selection);
+                   accumulate(q, kv, ws.selection, state, ws);
+                 });
 }
 
 }  // namespace

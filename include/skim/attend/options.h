@@ -5,6 +5,7 @@
 #include <span>
 
 #include "skim/core/executor.h"
+#include "skim/core/record.h"
 #include "skim/core/workspace.h"
 
 namespace skim::inline SKIM_ABI {
@@ -14,6 +15,7 @@ struct Options {
   Executor executor{};               ///< the caller's threads; serial by default
   std::span<Workspace> workspaces{}; ///< one for each thread; without them the call allocates its own
   bool check = true;                 ///< validate shapes, page tables and selections
+  SelectionRecord* record = nullptr; ///< where the call writes down what each row selects, for `backward`
 };
 
 }  // namespace skim::inline SKIM_ABI

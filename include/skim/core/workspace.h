@@ -49,6 +49,11 @@ class Workspace {
     kBounds,       // bounds of logits
     kShortlist,    // [g, candidates] logits of these alone: those of all positions may be known, and stay
     kSummaries,    // state of what page summaries stand for
+    kBackwardRows, // query rows of a backward pass
+    kDelta,        // <dout, out> of all rows of a layer
+    kPairs,        // which rows meet which keys in a phase of a backward pass
+    kTiles,        // blocks of query rows and keys of a backward pass
+    kScatter,      // a query group of a backward pass
     kUser,         // for a user's own estimator
     kSlots
   };

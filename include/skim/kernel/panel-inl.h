@@ -33,16 +33,17 @@ constexpr std::size_t kPanelKeys = 128;
 /// Rows of the register tile: 24 accumulators where there are 32 registers, else 12.
 constexpr int kTileRows = 6 * kTile;
 
-/// store(r, low, high) for R rows of C, C[r, panel] = sum_k A[r, k] B[k, panel]. A steps by `row` and `step`.
+/// store(r, low, high) for R rows of C, C[r, panel] = sum_k A[r, k] B[k, panel]. A steps by `row` and `step`, B by `next`:
+/// a multiple of the lanes of a vector, that of a panel if it is one.
 template <int R, class Real, class Store>
 HWY_INLINE void panel_tile(const Real* HWY_RESTRICT a, std::size_t row, std::size_t step, const Real* HWY_RESTRICT b,
-                           std::size_t depth, const Store& store) {
+                           std::size_t depth, const Store& store, std::size_t next = kPanel<Real>) {
   const Tag<Real> tag;
   Vec<Real> low[R], high[R];
   HWY_UNROLL(12) for (int r = 0; r < R; ++r) low[r] = high[r] = hn::Zero(tag);
   for (std::size_t k = 0; k < depth; ++k) {
-    const auto b0 = hn::Load(tag, b + k * kPanel<Real>);
-    const auto b1 = hn::Load(tag, b + k * kPanel<Real> + kLanes<Real>);
+    const auto b0 = hn::Load(tag, b + k * next);
+    const auto b1 = hn::Load(tag, b + k * next + kLanes<Real>);
     HWY_UNROLL(12) for (int r = 0; r < R; ++r) {
       const auto x = hn::Set(tag, a[static_cast<std::size_t>(r) * row + k * step]);
       low[r] = hn::MulAdd(x, b0, low[r]);
@@ -55,14 +56,14 @@ HWY_INLINE void panel_tile(const Real* HWY_RESTRICT a, std::size_t row, std::siz
 /// The same for any number of rows.
 template <class Real, class Store>
 HWY_INLINE void panel_product(const Real* a, std::size_t rows, std::size_t row, std::size_t step, const Real* b,
-                              std::size_t depth, const Store& store) {
+                              std::size_t depth, const Store& store, std::size_t next = kPanel<Real>) {
   std::size_t r = 0;
   const auto from = [&store](std::size_t first) {
     return [&store, first](std::size_t i, Vec<Real> low, Vec<Real> high) HWY_ATTR { store(first + i, low, high); };
   };
-  for (; r + kTileRows <= rows; r += kTileRows) panel_tile<kTileRows>(a + r * row, row, step, b, depth, from(r));
-  for (; r + 2 * kTile <= rows; r += 2 * kTile) panel_tile<2 * kTile>(a + r * row, row, step, b, depth, from(r));
-  for (; r < rows; ++r) panel_tile<1>(a + r * row, row, step, b, depth, from(r));
+  for (; r + kTileRows <= rows; r += kTileRows) panel_tile<kTileRows>(a + r * row, row, step, b, depth, from(r), next);
+  for (; r + 2 * kTile <= rows; r += 2 * kTile) panel_tile<2 * kTile>(a + r * row, row, step, b, depth, from(r), next);
+  for (; r < rows; ++r) panel_tile<1>(a + r * row, row, step, b, depth, from(r), next);
 }
 
 /// Query rows become a panel, [d, kPanel]: row_of(i) goes into lane i, zeros where it is null. For keys that are quantised
