@@ -18,7 +18,7 @@ namespace {
 
 using table::short_number;
 
-constexpr double kShares[] = {.004, .006, .01, .02, .04, .08, .16, .32, .5, .7, .85, .95};
+constexpr double kShares[] = {.004, .006, .01, .02, .04, .08, .16, .32, .5, .7, .85, .95, .98};
 constexpr const char* kTopK = "topk(B)";
 constexpr const char* kOracle = "multinomial(B)";  // oracle sampling
 constexpr const char* kLsh = "sinks(4)+window(64)+lsh";  // as published
@@ -57,37 +57,41 @@ Curves::Point measure_lsh(const compare::Problem& problem, const std::vector<std
     }
   }
   for (std::size_t h = 0; h < squares.size(); ++h) squares[h] = std::sqrt(squares[h] / static_cast<double>(answers[h]));
-  return {read / static_cast<double>(sets), median(squares), budget.name()};
+  const double share = read / static_cast<double>(sets);
+  return {share, share, median(squares), budget.name()};
 }
 
 const Curves::Curve& curve_of(const Curves& curves, const std::string& method) {
   return *std::find_if(curves.curves.begin(), curves.curves.end(), [&](const Curves::Curve& c) { return c.method == method; });
 }
 
-/// The error where `read` is read, between points on logarithmic axes; nothing outside of them.
-std::optional<double> error_at(const Curves::Curve& curve, double read) {
+/// What two methods are compared at equal amounts of.
+using Amount = double Curves::Point::*;
+
+/// The error at an amount, between points on logarithmic axes; nothing outside of them.
+std::optional<double> error_at(const Curves::Curve& curve, double x, Amount amount) {
   for (std::size_t i = 1; i < curve.points.size(); ++i) {
     const Curves::Point &a = curve.points[i - 1], &b = curve.points[i];
-    if (read < a.values_read || read > b.values_read) continue;
-    const double part = std::log(read / a.values_read) / std::log(b.values_read / a.values_read);
+    if (x < a.*amount || x > b.*amount) continue;
+    const double part = std::log(x / (a.*amount)) / std::log(b.*amount / (a.*amount));
     return a.error * std::pow(b.error / a.error, part);
   }
   return {};
 }
 
 /// From where on top-k errs less than `other`: the first such point of a fine grid after which it stays so.
-std::string crossing(const Curves::Curve& topk, const Curves::Curve& other) {
+std::string crossing(const Curves& curves, const std::string& other, Amount amount) {
   std::optional<double> from;
   bool compared = false, always = true;
-  for (double read = .003; read < 1; read *= 1.01) {
-    const auto a = error_at(topk, read), b = error_at(other, read);
+  for (double x = .003; x < 1; x *= 1.01) {
+    const auto a = error_at(curve_of(curves, kTopK), x, amount), b = error_at(curve_of(curves, other), x, amount);
     if (!a || !b) continue;
     compared = true;
     if (*a >= *b) {
       from.reset();
       always = false;
     } else if (!from) {
-      from = read;
+      from = x;
     }
   }
   if (!compared) return "-";
@@ -106,7 +110,8 @@ Curves measure_curves(const std::string& title, const compare::Problem& problem,
   for (std::size_t r = 0; r < runs.size(); ++r) {
     const std::string& method = runs[r].method->spec();
     if (curves.curves.empty() || curves.curves.back().method != method) curves.curves.push_back({method, {}});
-    if (accuracies[r]) curves.curves.back().points.push_back({accuracies[r]->values_read, accuracies[r]->median_error(), {}});
+    if (accuracies[r]) curves.curves.back().points.push_back(
+          {runs[r].share.value_or(0), accuracies[r]->values_read, accuracies[r]->median_error(), {}});
   }
   std::vector<std::vector<compare::Reference>> exact;
   for (const compare::KvHead& head : problem.heads) {
@@ -120,12 +125,14 @@ Curves measure_curves(const std::string& title, const compare::Problem& problem,
 }
 
 void print_crossings(std::span<const Curves> all) {
-  std::printf("Where top-k errs less than what samples: from this share of the positions on\n\n");
-  table::Table crossings({"keys and values", "than oracle sampling", "than priority sampling", "than LSH"});
+  std::printf("Where top-k errs less than what samples: from this share of the positions on, of positions attended to; and of the\n"
+              "budget, as the source has it, where a position that is drawn twice counts twice (\"nowhere\": not below 98 %%, or below\n"
+              "what the method can read)\n\n");
+  table::Table crossings({"keys and values", "than oracle sampling, by budget", "than oracle sampling", "than priority sampling", "than LSH"});
   for (const Curves& curves : all) {
-    const Curves::Curve& topk = curve_of(curves, kTopK);
-    crossings.add({curves.title, crossing(topk, curve_of(curves, kOracle)), crossing(topk, curve_of(curves, "priority(B)")),
-                   crossing(topk, curve_of(curves, kLsh))});
+    constexpr Amount kRead = &Curves::Point::values_read;
+    crossings.add({curves.title, crossing(curves, kOracle, &Curves::Point::budget), crossing(curves, kOracle, kRead),
+                   crossing(curves, "priority(B)", kRead), crossing(curves, kLsh, kRead)});
   }
   crossings.print(stdout);
 
@@ -140,7 +147,7 @@ void print_crossings(std::span<const Curves> all) {
       std::vector<std::string> row = {curves.title, point.setting, short_number(100 * point.values_read, 2) + " %", short_number(point.error)};
       for (const Curves::Curve& curve : curves.curves) {
         if (curve.method == kLsh) continue;
-        const auto error = error_at(curve, point.values_read);
+        const auto error = error_at(curve, point.values_read, &Curves::Point::values_read);
         row.push_back(error ? short_number(*error) : "-");
       }
       errors.add(row);

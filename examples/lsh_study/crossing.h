@@ -15,9 +15,10 @@ namespace lsh {
 struct Curves {
   std::string title;
   struct Point {
+    double budget = 0;  // of the positions, such as draws of oracle sampling; of LSH what it reads
     double values_read = 0;
-    double error = 0;      // median over heads
-    std::string setting;   // of LSH: "(10,150)"
+    double error = 0;     // median over heads
+    std::string setting;  // of LSH: "(10,150)"
   };
   struct Curve {
     std::string method;

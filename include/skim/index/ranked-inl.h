@@ -141,17 +141,20 @@ std::span<const Position> streamed_first(const BasicQuery<float>& q, const Kv& k
   const float threshold = likely_threshold(q, queries, sketch, count + taken, ws);
   if (threshold == -kInfinity<float>) return {};
   Survivors s = scan_survivors(q, queries, kv, sketch, threshold, ws);
-  std::size_t left = 0, next = 0;
-  for_each_gap(selection, q.visible, [&](Span gap) {
-    while (next < s.count && s.positions[next] < gap.first) ++next;
-    for (; next < s.count && s.positions[next] < gap.last; ++next) {
-      s.positions[left] = s.positions[next];
-      s.scores[left++] = s.scores[next];
-    }
-  });
+  std::size_t left = s.count;
+  if (taken > 0) {
+    std::size_t next = 0;
+    left = 0;
+    for_each_gap(selection, q.visible, [&](Span gap) {
+      while (next < s.count && s.positions[next] < gap.first) ++next;
+      for (; next < s.count && s.positions[next] < gap.last; ++next) {
+        s.positions[left] = s.positions[next];
+        s.scores[left++] = s.scores[next];
+      }
+    });
+  }
   // The tail survives whatever it scores: only what reaches the threshold is sure to be among the first.
-  std::size_t sure = 0;
-  for (std::size_t i = 0; i < left; ++i) sure += s.scores[i] >= threshold ? 1u : 0u;
+  const std::size_t sure = count_at_least(s.scores, left, threshold);
   if (sure < count) return {};
   const Largest<float> top = largest(s.scores, left, count, ws);
   Position* positions = ws.get<Position>(Workspace::kCandidates, count);

@@ -81,12 +81,19 @@ Pooled<Real> pool_max(const Logits<Real>& s, std::size_t heads, const Selection&
 template <class Real, class Kv>
 Pooled<Real> pool_max_of(std::span<const Position> positions, const BasicQuery<Real>& q, const Kv& kv,
                          const Selection& selection, Workspace& ws) {
-  Position* left = ws.get<Position>(Workspace::kChosen, positions.size());
-  std::size_t count = 0, next = 0;
-  for_each_gap(selection, q.visible, [&](Span gap) {
-    while (next < positions.size() && positions[next] < gap.first) ++next;
-    while (next < positions.size() && positions[next] < gap.last) left[count++] = positions[next++];
-  });
+  const Position* left = positions.data();
+  std::size_t count = positions.size();
+  const bool all_free = count_gaps(selection, q.visible) == q.visible.size();
+  if (!all_free || (count > 0 && !(q.visible.contains(left[0]) && q.visible.contains(left[count - 1])))) {
+    Position* kept = ws.get<Position>(Workspace::kChosen, positions.size());
+    std::size_t next = 0;
+    count = 0;
+    for_each_gap(selection, q.visible, [&](Span gap) {
+      while (next < positions.size() && positions[next] < gap.first) ++next;
+      while (next < positions.size() && positions[next] < gap.last) kept[count++] = positions[next++];
+    });
+    left = kept;
+  }
   const std::size_t heads = q.heads(), stride = round_up(count, kBlock);
   if (ws.logits) {  // they lie where others would be put
     const Logits<Real> known = known_logits(q, ws);
