@@ -42,6 +42,11 @@ TEST(LshPlanes, AreNormal) {
     if (i + 128 < count) planes_apart += x * planes.normals()[i + 128] / n;
   }
   const double error = 5.5 / std::sqrt(n);
+  for (std::size_t lag = 1; lag < 300; ++lag) {  // a draw that is made twice
+    double sum = 0;
+    for (std::size_t i = 0; i + lag < count; ++i) sum += planes.normals()[i] * planes.normals()[i + lag] / n;
+    ASSERT_NEAR(sum, 0, error) << lag;
+  }
   EXPECT_NEAR(moment[1], 0, error);
   EXPECT_NEAR(moment[2], 1, error * std::sqrt(2));
   EXPECT_NEAR(moment[3], 0, error * std::sqrt(15));

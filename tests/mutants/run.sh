@@ -535,6 +535,155 @@ mutant "a record of another head" attend/layer-inl.h train/replay_test.cc <<'EOF
     return {record, i * selections_per_unit(), worker};
 ===
     return {record, i, worker};
+# ---- LSH tables ------------------------------------------------------------------------------------------------------
+
+mutant "LSH planes repeat" index/lsh_planes.h index/lsh_planes_test.cc <<'EOF'
+      draw(seed, i / 4, four);
+===
+      draw(seed, i / 8, four);
+EOF
+mutant "LSH keys hashed as they are" index/lsh-inl.h index/lsh_test.cc <<'EOF'
+    const auto v = hn::Sub(load_padded(row, c, d), load_padded(centre, c, d));
+===
+    const auto v = load_padded(row, c, d);
+EOF
+mutant "LSH keys hashed by the centre of the first segment" index/lsh-inl.h index/lsh_test.cc <<'EOF'
+static_cast<std::size_t>(first) / tables.segment() * d;
+===
+static_cast<std::size_t>(first) / tables.segment() * 0;
+EOF
+mutant "LSH truncate keeps the note of a key" index/lsh-inl.h index/lsh_test.cc <<'EOF'
+unhashed[unhashed.size() - 1] >= hashed) un
+===
+unhashed[unhashed.size() - 1] > hashed) un
+EOF
+mutant "LSH truncate keeps a centre too many" index/lsh-inl.h index/lsh_test.cc <<'EOF'
+  const Position centres = n / segment + (n % segment >= static_cast<Position>(LshTables::kOfCentre) ? 1 : 0);
+===
+  const Position centres = n / segment + 1;
+EOF
+mutant "LSH truncate keeps a part too many" index/lsh_parts-inl.h index/lsh_test.cc <<'EOF'
+  --kept_parts;
+===
+EOF
+mutant "LSH part forgets where a run begins" index/lsh_parts-inl.h index/lsh_parts_test.cc <<'EOF'
+static_cast<std::uint16_t>(run->first));
+===
+std::uint16_t{0});
+EOF
+mutant "LSH bucket longer than a vector cut short" index/lsh_parts-inl.h index/lsh_parts_test.cc <<'EOF'
+      } while (i < end);
+      size += end - begin;
+===
+      } while (i < std::min(end, begin + 1));
+      size += end - begin;
+EOF
+mutant "LSH part of the first part's tables" index/lsh_parts-inl.h index/lsh_test.cc <<'EOF'
+      if (part.first >= first) parts[count++] = part;
+===
+      if (part.first >= first) parts[count++] = {part.first, part.size, parts[0].starts ? parts[0].starts : part.starts, part.positions};
+EOF
+mutant "LSH codes wait for a part that never comes" index/lsh-inl.h index/lsh_memory_test.cc <<'EOF'
+  make_parts(tables, end_of_parts);  // for which there was no memory the last time
+===
+EOF
+mutant "LSH size falls while it grows" index/lsh-inl.h index/lsh_memory_test.cc <<'EOF'
+std::max(tables.size(), tables.hashed());
+===
+tables.hashed();
+EOF
+mutant "LSH one collision for two" index/collisions-inl.h index/collisions_test.cc <<'EOF'
+  const std::size_t shift = least == 1 ? 0 : 32;
+===
+  const std::size_t shift = 0;
+EOF
+mutant "LSH one collision for two among codes" index/collisions-inl.h index/collisions_test.cc <<'EOF'
+counts[j] >= least ? 1u : 0u
+===
+counts[j] >= 1 ? 1u : 0u
+EOF
+mutant "LSH codes of the open region off by a table" index/collisions-inl.h index/collisions_test.cc <<'EOF'
+block * all * kAtOnce, codes, number, least);
+===
+block * number * kAtOnce, codes, number, least);
+EOF
+mutant "LSH first part's positions for the next" index/lsh_parts-inl.h index/collisions_test.cc <<'EOF'
+    positions += number * size;
+===
+    positions += number * size - size;
+EOF
+mutant "LSH last bucket ends where the next table begins" index/collisions-inl.h index/collisions_test.cc <<'EOF'
+codes[t] + 1u < buckets ? start[1] : part.size;
+===
+codes[t] + 1u < buckets ? start[1] : start[0];
+EOF
+mutant "LSH counts of the last part stay" index/collisions-inl.h index/collisions_test.cc <<'EOF'
+    std::memset(twos, 0, part.size / 4);
+===
+    if (part.first == 0) std::memset(twos, 0, part.size / 4);
+EOF
+mutant "LSH selected positions met again" index/collisions-inl.h index/collisions_test.cc <<'EOF'
+    selected.clear({first, last}, wanted);
+===
+EOF
+mutant "LSH keys without a hash not met" index/collisions-inl.h index/collisions_test.cc <<'EOF'
+      wanted[at / 64] |= std::uint64_t{1} << (at % 64);
+===
+      wanted[at / 64] |= std::uint64_t{0} << (at % 64);
+EOF
+mutant "LSH pools the first head only" index/collisions-inl.h index/collisions_test.cc <<'EOF'
+  for (std::size_t h = 0; h < q.heads(); ++h) {
+===
+  for (std::size_t h = 0; h < 1; ++h) {
+EOF
+mutant "LSH pools heads as long as they are" index/collisions-inl.h index/collisions_test.cc <<'EOF'
+    const double share = 1 / std::sqrt(squares);
+===
+    const double share = 1;
+EOF
+mutant "LSH angles by the centre of another segment" index/angles-inl.h index/angles_test.cc <<'EOF'
+data() + segment * d;
+===
+data() + (segment == 0 ? 0 : segment - 1) * d;
+EOF
+mutant "LSH angles over the end of a segment" index/angles-inl.h index/angles_test.cc <<'EOF'
+i + count < met.count && segment_of(i + count) == segment) ++count;
+===
+i + count < met.count) ++count;
+EOF
+mutant "LSH int8 keys without their scale" index/angles-inl.h index/angles_test.cc <<'EOF'
+      a = hn::Mul(a, scale);
+===
+EOF
+mutant "LSH two collisions weighed as one" estimator/lsh-inl.h estimator/lsh_test.cc:LshWeight.* <<'EOF'
+  if (e.collisions == 1) return hn::Mul(
+===
+  if (e.collisions != 0) return hn::Mul(
+EOF
+mutant "LSH cosine not clamped" estimator/lsh-inl.h estimator/lsh_test.cc:LshWeight.* <<'EOF'
+  const auto c = hn::Min(hn::Max(cosine, hn::Set(tag, -1.0)), hn::Set(tag, 1.0));
+===
+  const auto c = cosine;
+EOF
+mutant "LSH weights of rare keys by a difference" estimator/lsh-inl.h estimator/lsh_test.cc:LshWeight.* <<'EOF'
+hn::Set(tag, 1e-4 / tables));
+===
+hn::Set(tag, 0 / tables));
+EOF
+mutant "LSH keys without a hash not certain" estimator/lsh-inl.h estimator/lsh_test.cc <<'EOF'
+met.positions[j] == unhashed[u]) weights[j] = 0;
+===
+met.positions[j] == unhashed[u]) weights[j] += 0;
+EOF
+mutant "LSH newest position left out" estimator/lsh-inl.h estimator/lsh_test.cc <<'EOF'
+    if (newest.size() > 0) add_gaps(
+===
+    if (newest.size() > 1) add_gaps(
+EOF
+mutant "LSH zero query and zero key at a right angle" estimator/lsh-inl.h estimator/lsh_test.cc <<'EOF'
+length > 0 ? 0.0 : 1.0)
+===
+0.0)
 EOF
 
 # ---- the machinery ---------------------------------------------------------------------------------------------------
