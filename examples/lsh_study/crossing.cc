@@ -163,7 +163,7 @@ void plot_crossings(const std::filesystem::path& path, std::span<const Curves> a
                       .x_title = "positions attended to, share of n",
                       .y_title = "relative l2 error, median",
                       .settings = "set logscale xy\nset yrange [0.0005:3]\nset xrange [0.003:1.05]\n"
-                                  "set xtics ('0.5 %%' 0.005, '2 %%' 0.02, '10 %%' 0.1, '50 %%' 0.5, '100 %%' 1)",
+                                  "set xtics ('0.5 %%' 0.005, '2 %%' 0.02, '10 %%' 0.1, '50 %%' 0.5)",
                       .lines = {}};
     for (const Curves::Curve& curve : curves.curves) {
       plot::Line line{curve.method, {}};

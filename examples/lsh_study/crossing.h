@@ -31,7 +31,7 @@ struct Curves {
 inline constexpr double kCorrelations[] = {0, 0.1, 0.3, 1};
 
 /// bits and tables of the LSH curve, from little to much.
-inline constexpr Budget kLshCurve[] = {{12, 300, 0}, {10, 75, 0}, {10, 150, 0}, {9, 120, 0}, {8, 75, 0},
+inline constexpr Budget kLshCurve[] = {{10, 75, 0}, {12, 300, 0}, {10, 150, 0}, {9, 120, 0}, {8, 75, 0},
                                        {8, 150, 0},  {7, 120, 0}, {7, 180, 0},  {7, 300, 0}};
 
 /// One problem. LSH is skim's, with `seeds` of the planes.
