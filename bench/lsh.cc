@@ -141,13 +141,13 @@ void run_decode(benchmark::State& state, const Case& c) {
   state.counters["kv_bytes"] = static_cast<double>(2 * row_bytes<Stored>(s.d));
 }
 
-/// The newest tokens, one by one, each for all heads: as many as are hashed at once.
+/// The newest tokens, one by one, each for all heads: as many as make the smallest part.
 void run_append(benchmark::State& state, const Case& c) {
   const Dataset<Stored>& data = dataset<Stored>(c.data);
   const LshDataset& by = hashed(data, tables_of(c.method.recipe));
   const Shape& s = data.shape();
   Pool& pool = Machine::pool(c.threads);
-  constexpr std::size_t kTokens = 1024;  // the smallest part
+  constexpr std::size_t kTokens = skim::LshTables::kLeastPart;
   std::vector<skim::LshTables> tables;
   for (const Kv& kv : by.heads()) tables.push_back(skim::index_of<skim::LshTables>(kv));
   const auto append = [&](std::size_t n) {

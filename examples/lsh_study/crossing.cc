@@ -9,6 +9,7 @@
 
 #include <skim/skim.h>
 
+#include "bench/rounds.h"
 #include "compare/figure.h"
 #include "compare/reference.h"
 #include "compare/table.h"
@@ -22,11 +23,6 @@ constexpr double kShares[] = {.004, .006, .01, .02, .04, .08, .16, .32, .5, .7, 
 constexpr const char* kTopK = "topk(B)";
 constexpr const char* kOracle = "multinomial(B)";  // oracle sampling
 constexpr const char* kLsh = "sinks(4)+window(64)+lsh";  // as published
-
-double median(std::vector<double> x) {
-  std::sort(x.begin(), x.end());
-  return (x[(x.size() - 1) / 2] + x[x.size() / 2]) / 2;
-}
 
 /// skim's LSH sampling with one pair of bits and tables.
 Curves::Point measure_lsh(const compare::Problem& problem, const std::vector<std::vector<compare::Reference>>& exact,
@@ -58,7 +54,7 @@ Curves::Point measure_lsh(const compare::Problem& problem, const std::vector<std
   }
   for (std::size_t h = 0; h < squares.size(); ++h) squares[h] = std::sqrt(squares[h] / static_cast<double>(answers[h]));
   const double share = read / static_cast<double>(sets);
-  return {share, share, median(squares), budget.name()};
+  return {share, share, skim_bench::median(squares), budget.name()};
 }
 
 const Curves::Curve& curve_of(const Curves& curves, const std::string& method) {
