@@ -255,7 +255,7 @@ std::min(e.width, q.visible.last)
 ===
 std::min(e.width + 1, q.visible.last)
 EOF
-mutant "runs of a stack merged the wrong way round" kernel/select-inl.h attend/own_estimator_test.cc <<'EOF'
+mutant "runs of a stack merged the wrong way round" kernel/gaps-inl.h attend/own_estimator_test.cc <<'EOF'
       const bool second = a == 0 || key(list[a - 1]) < key(spare[b - 1]);
 ===
       const bool second = a == 0 || key(spare[b - 1]) < key(list[a - 1]);
