@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model_file.h"
+
+#include "bytes.h"
+#include "generate/error.h"
+#include "generate/gguf_writer.h"
+#include "layout.h"
+#include "transformer.h"
+
+namespace train {
+
+void save_model(const engine::Shape& shape, std::span<const float> weights, const Origin& origin, bool as_f16,
+                const std::filesystem::path& path) {
+  const auto count = [](std::size_t value) { return static_cast<std::uint32_t>(value); };
+  engine::GgufWriter out;
+  out.text("general.architecture", "llama");
+  out.text("general.name", origin.name);
+  out.text("general.license", origin.license);
+  out.text("general.description", origin.description);
+  out.count("llama.block_count", count(shape.layers));
+  out.count("llama.context_length", count(shape.context));
+  out.count("llama.embedding_length", count(shape.width));
+  out.count("llama.feed_forward_length", count(shape.hidden));
+  out.count("llama.attention.head_count", count(shape.heads));
+  out.count("llama.attention.head_count_kv", count(shape.kv_heads));
+  out.count("llama.attention.key_length", count(shape.head_size));
+  out.count("llama.attention.value_length", count(shape.head_size));
+  out.count("llama.rope.dimension_count", count(shape.head_size));
+  out.number("llama.rope.freq_base", static_cast<float>(kTheta));
+  out.number("llama.attention.layer_norm_rms_epsilon", static_cast<float>(kEpsilon));
+  out.text("tokenizer.ggml.model", "llama");
+  out.texts("tokenizer.ggml.tokens", pieces());
+  out.numbers("tokenizer.ggml.scores", scores());
+  out.integers("tokenizer.ggml.token_type", kinds());
+  out.count("tokenizer.ggml.unknown_token_id", kUnknown);
+  out.count("tokenizer.ggml.bos_token_id", kBos);
+  out.count("tokenizer.ggml.eos_token_id", kEos);
+  out.flag("tokenizer.ggml.add_space_prefix", false);
+
+  const Layout layout(shape);
+  if (weights.size() != layout.size) engine::fail("train: ", weights.size(), " weights but the model has ", layout.size);
+  for (const Place* place : layout.places()) {
+    std::vector<std::uint64_t> dims{place->columns};
+    if (!place->is_gain()) dims.push_back(place->rows);
+    const bool is_f16 = as_f16 && !place->is_gain();
+    out.tensor(place->name, is_f16 ? engine::TensorType::kF16 : engine::TensorType::kF32, dims,
+               weights.subspan(place->begin, place->size()));
+  }
+  out.write(path);
+}
+
+std::vector<float> load_weights(const engine::Gguf& file, const engine::Shape& shape) {
+  const Layout layout(shape);
+  std::vector<float> weights(layout.size);
+  for (const Place* place : layout.places()) {
+    const engine::Tensor* tensor = file.find_tensor(place->name);
+    if (!tensor) engine::fail("train: tensor ", place->name, " is missing");
+    if (tensor->size() != place->size()) {
+      engine::fail("train: tensor ", place->name, " has ", tensor->size(), " values but the model ", place->size());
+    }
+    engine::to_floats(*tensor, {weights.data() + place->begin, place->size()});
+  }
+  if (file.tensors().size() != layout.places().size()) {
+    engine::fail("train: the file has ", file.tensors().size(), " tensors but a trained model ", layout.places().size());
+  }
+  return weights;
+}
+
+}  // namespace train
