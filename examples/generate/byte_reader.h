@@ -20,10 +20,12 @@ inline std::optional<std::uint64_t> multiply(std::uint64_t a, std::uint64_t b) {
   return a * b;
 }
 
-/// Walks through the bytes of a file nobody vouches for. `field` is what an error is about.
+/// Walks through the bytes of a file nobody vouches for. `field` is what an error is about; it begins with
+/// `file`, which must outlive the reader.
 class ByteReader {
  public:
-  explicit ByteReader(std::span<const std::byte> bytes) : bytes_(bytes) {}
+  explicit ByteReader(std::span<const std::byte> bytes, std::string_view file = "gguf")
+      : bytes_(bytes), file_(file) {}
 
   std::size_t offset() const { return offset_; }
   std::size_t remaining() const { return bytes_.size() - offset_; }
@@ -31,7 +33,7 @@ class ByteReader {
   /// Throws unless that many bytes follow; an empty `bytes` is a product that overflowed.
   void require(std::optional<std::uint64_t> bytes, std::string_view field) const {
     if (bytes && *bytes <= remaining()) return;
-    fail("gguf: ", field, ": ", bytes ? std::to_string(*bytes) : "over 2^64", " bytes needed but ",
+    fail(file_, ": ", field, ": ", bytes ? std::to_string(*bytes) : "over 2^64", " bytes needed but ",
          remaining(), " remain");
   }
 
@@ -58,14 +60,15 @@ class ByteReader {
   std::string name(std::size_t max_length, std::string_view field) {
     const std::string_view name = text(field);
     if (name.size() > max_length) {
-      fail("gguf: ", field, " has ", name.size(), " bytes but ", max_length, " is the most");
+      fail(file_, ": ", field, " has ", name.size(), " bytes but ", max_length, " is the most");
     }
-    if (!is_printable(name)) fail("gguf: ", field, " is not printable ASCII");
+    if (!is_printable(name)) fail(file_, ": ", field, " is not printable ASCII");
     return std::string(name);
   }
 
  private:
   std::span<const std::byte> bytes_;
+  std::string_view file_;
   std::size_t offset_ = 0;
 };
 

@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <fstream>
 #include <iterator>
 #include <utility>
 
 #include "error.h"
+#include "whole_file.h"
 
 namespace engine {
 
@@ -80,13 +80,7 @@ T required(std::optional<T> found, std::string_view key) {
 }  // namespace
 
 Gguf Gguf::read(const std::filesystem::path& path) {
-  // A directory or a pipe has no size to check the fields against.
-  if (!std::filesystem::is_regular_file(path)) fail("gguf: ", path, " is not a file");
-  std::vector<std::byte> bytes(std::filesystem::file_size(path));
-  std::ifstream in(path, std::ios::binary);
-  in.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-  if (!in) fail("gguf: cannot read ", path);
-  return Gguf(std::move(bytes));
+  return Gguf(read_whole(path, "gguf"));
 }
 
 Gguf::Gguf(std::vector<std::byte> bytes) : bytes_(std::move(bytes)) {

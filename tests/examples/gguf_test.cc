@@ -10,7 +10,7 @@
 
 #include <gtest/gtest.h>
 
-#include "gguf_writer.h"
+#include "gguf_parts.h"
 #include "test_data.h"
 
 namespace engine {
@@ -32,10 +32,10 @@ testing::AssertionResult contains(const std::string& text, const std::string& pa
 }
 
 /// One of everything, ending with the last byte of a tensor.
-GgufWriter sample_file() {
-  GgufWriter file;
+GgufParts sample_file() {
+  GgufParts file;
   file.text("general.name", "a sample");
-  file.u32("general.alignment", GgufWriter::kAlignment);
+  file.u32("general.alignment", GgufParts::kAlignment);
   file.f32("some.number", 0.5f);
   file.flag("some.flag", true);
   file.texts("some.texts", {"a", "", "ccc"});
@@ -56,18 +56,18 @@ Floats floats(const Tensor& tensor) {
 
 /// The message when `dims`, with data for 64 x 8 f32 values, are written as a tensor's shape.
 std::string error_of_dims(std::vector<std::uint64_t> dims) {
-  GgufWriter file;
+  GgufParts file;
   file.f32_tensor("w", std::move(dims), Floats(64 * 8));
   return error_of(file.bytes());
 }
 
 TEST(Gguf, ReadsWhatWasWritten) {
   for (const std::uint32_t version : {2u, 3u}) {
-    GgufWriter writer = sample_file();
+    GgufParts writer = sample_file();
     writer.version = version;
     const Gguf file(writer.bytes());
     EXPECT_EQ(file.text("general.name"), "a sample");
-    EXPECT_EQ(file.count("general.alignment"), GgufWriter::kAlignment);
+    EXPECT_EQ(file.count("general.alignment"), GgufParts::kAlignment);
     EXPECT_EQ(file.find_number("some.number"), 0.5f);
     EXPECT_EQ(file.find_flag("some.flag"), true);
     EXPECT_EQ(file.texts("some.texts"), (std::vector<std::string_view>{"a", "", "ccc"}));
@@ -83,7 +83,7 @@ TEST(Gguf, ReadsWhatWasWritten) {
 }
 
 TEST(Gguf, ReadsEveryIntegerTypeAsACount) {
-  GgufWriter writer;
+  GgufParts writer;
   writer.key("u8", 0).number(std::uint8_t{200});
   writer.key("i8", 1).number(std::int8_t{100});
   writer.key("u16", 2).number(std::uint16_t{60000});
@@ -110,7 +110,7 @@ TEST(Gguf, ReadsEveryIntegerTypeAsACount) {
 }
 
 TEST(Gguf, WidensEveryTensorType) {
-  GgufWriter writer;
+  GgufParts writer;
   ByteWriter f16, bf16, q8_0;
   for (const int bits : {0x3C00, 0xC000, 0x0001}) {  // 1, -2, 2^-24
     f16.number(static_cast<std::uint16_t>(bits));
@@ -180,7 +180,7 @@ TEST(Gguf, RefusesMagicAndVersionsItDoesNotKnow) {
   bytes[0] = std::byte{'g'};
   EXPECT_EQ(error_of(bytes), "gguf: magic is not GGUF");
   for (const std::uint32_t version : {0u, 1u, 4u, 0x03000000u}) {
-    GgufWriter file = sample_file();
+    GgufParts file = sample_file();
     file.version = version;
     EXPECT_TRUE(contains(error_of(file.bytes()), "version " + std::to_string(version)));
   }
@@ -189,10 +189,10 @@ TEST(Gguf, RefusesMagicAndVersionsItDoesNotKnow) {
 TEST(Gguf, RefusesCountsBeyondTheFile) {
   for (const std::uint64_t count :
        {std::uint64_t{100}, std::uint64_t{1} << 40, std::numeric_limits<std::uint64_t>::max()}) {
-    GgufWriter keys = sample_file();
+    GgufParts keys = sample_file();
     keys.key_count = count;
     EXPECT_TRUE(contains(error_of(keys.bytes()), "key count " + std::to_string(count)));
-    GgufWriter tensors = sample_file();
+    GgufParts tensors = sample_file();
     tensors.tensor_count = count;
     EXPECT_TRUE(contains(error_of(tensors.bytes()), "tensor count " + std::to_string(count)));
   }
@@ -201,36 +201,36 @@ TEST(Gguf, RefusesCountsBeyondTheFile) {
 TEST(Gguf, RefusesLengthsBeyondTheFile) {
   for (const std::uint64_t length :
        {std::uint64_t{1000}, std::uint64_t{1} << 62, std::numeric_limits<std::uint64_t>::max()}) {
-    GgufWriter name;
+    GgufParts name;
     name.key_count = 1;
     name.metadata.number(length).raw("abcdefgh");
     EXPECT_TRUE(contains(error_of(name.bytes()), "name of key 0"));
-    GgufWriter value;
+    GgufParts value;
     value.key("k", 8).number(length).raw("abcdefgh");
     EXPECT_TRUE(contains(error_of(value.bytes()), "key k: " + std::to_string(length)));
     for (const std::uint32_t type : {0u, 6u, 7u, 8u, 12u}) {
-      GgufWriter array;
+      GgufParts array;
       array.array("k", type, length).raw("abcdefgh");
       EXPECT_TRUE(contains(error_of(array.bytes()), "key k: " + std::to_string(length)));
     }
-    GgufWriter element;
+    GgufParts element;
     element.array("k", 8, 2).text("fine").number(length);
     EXPECT_TRUE(contains(error_of(element.bytes()), "key k: " + std::to_string(length)));
   }
 }
 
 TEST(Gguf, RefusesTypesItDoesNotKnow) {
-  GgufWriter value;
+  GgufParts value;
   value.key("k", 13).number(std::uint64_t{0});
   EXPECT_EQ(error_of(value.bytes()), "gguf: key k has unknown value type 13");
-  GgufWriter element;
+  GgufParts element;
   element.array("k", 99, 0);
   EXPECT_EQ(error_of(element.bytes()), "gguf: key k has unknown value type 99");
-  GgufWriter nested;
+  GgufParts nested;
   nested.array("k", 9, 1).number(std::uint32_t{9}).number(std::uint64_t{1});
   EXPECT_EQ(error_of(nested.bytes()), "gguf: key k: arrays of arrays are not supported");
   for (const std::uint32_t type : {2u, 4u, 12u, 31u, 1u << 31}) {  // q4_0, removed, q4_k, ...
-    GgufWriter tensor = sample_file();
+    GgufParts tensor = sample_file();
     tensor.tensors[0].type = type;
     EXPECT_TRUE(contains(error_of(tensor.bytes()),
                          "tensor first: type " + std::to_string(type) + " is not supported"));
@@ -238,7 +238,7 @@ TEST(Gguf, RefusesTypesItDoesNotKnow) {
 }
 
 TEST(Gguf, RefusesFlagsThatAreNeitherTrueNorFalse) {
-  GgufWriter file;
+  GgufParts file;
   file.key("k", 7).number(std::uint8_t{2});
   EXPECT_THROW(Gguf(file.bytes()).find_flag("k"), std::runtime_error);
 }
@@ -265,13 +265,13 @@ TEST(Gguf, RefusesDimensionsOfZeroAndRanksOutOfRange) {
   EXPECT_EQ(error_of_dims({64, 0}), "gguf: tensor w: dimension 1 is 0");
   EXPECT_EQ(error_of_dims({}), "gguf: tensor w: rank 0 is not 1 to 4");
   EXPECT_EQ(error_of_dims({64, 8, 1, 1, 1}), "gguf: tensor w: rank 5 is not 1 to 4");
-  GgufWriter file = sample_file();
+  GgufParts file = sample_file();
   file.tensors[0].rank = 0xFFFFFFFFu;
   EXPECT_EQ(error_of(file.bytes()), "gguf: tensor first: rank 4294967295 is not 1 to 4");
 }
 
 TEST(Gguf, RefusesRowsThatAreNotWholeBlocks) {
-  GgufWriter file;
+  GgufParts file;
   file.tensor("w", {33, 2}, 8, Bytes(4 * 34));
   EXPECT_EQ(error_of(file.bytes()), "gguf: tensor w: 33 columns are not whole blocks of 32");
 }
@@ -279,7 +279,7 @@ TEST(Gguf, RefusesRowsThatAreNotWholeBlocks) {
 TEST(Gguf, RefusesTensorsThatOverlapLeaveGapsOrEndEarly) {
   for (const std::uint64_t offset : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{16},
                                      std::uint64_t{64}, ~std::uint64_t{0}, ~std::uint64_t{31}}) {
-    GgufWriter file = sample_file();
+    GgufParts file = sample_file();
     file.tensors[1].offset = offset;
     EXPECT_EQ(error_of(file.bytes()),
               "gguf: tensor second: offset " + std::to_string(offset) + " should be 32");
@@ -292,33 +292,33 @@ TEST(Gguf, RefusesTensorsThatOverlapLeaveGapsOrEndEarly) {
 }
 
 TEST(Gguf, RefusesNamesThatRepeatOrCannotBePrinted) {
-  GgufWriter keys;
+  GgufParts keys;
   keys.u32("k", 1);
   keys.u32("k", 2);
   EXPECT_EQ(error_of(keys.bytes()), "gguf: key k appears twice");
-  GgufWriter tensors;
+  GgufParts tensors;
   tensors.f32_tensor("w", {1}, {1});
   tensors.f32_tensor("w", {1}, {2});
   EXPECT_EQ(error_of(tensors.bytes()), "gguf: tensor w appears twice");
-  GgufWriter escape;
+  GgufParts escape;
   escape.u32("\x1b[2J", 1);
   EXPECT_EQ(error_of(escape.bytes()), "gguf: name of key 0 is not printable ASCII");
-  GgufWriter long_name;
+  GgufParts long_name;
   long_name.f32_tensor(std::string(65, 'w'), {1}, {1});
   EXPECT_EQ(error_of(long_name.bytes()), "gguf: name of tensor 0 has 65 bytes but 64 is the most");
 }
 
 TEST(Gguf, RefusesAlignmentsThatAreNone) {
   for (const std::uint32_t alignment : {0u, 1u, 4u, 24u}) {
-    GgufWriter file;
+    GgufParts file;
     file.u32("general.alignment", alignment);
     EXPECT_TRUE(contains(error_of(file.bytes()), "key general.alignment"));
   }
-  GgufWriter large;
+  GgufParts large;
   large.u32("general.alignment", 1u << 30);
   large.f32_tensor("w", {1}, {1});
   EXPECT_TRUE(contains(error_of(large.bytes()), "tensor w"));
-  GgufWriter text;
+  GgufParts text;
   text.text("general.alignment", "32");
   EXPECT_TRUE(contains(error_of(text.bytes()), "key general.alignment should be an integer"));
 }

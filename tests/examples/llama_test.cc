@@ -22,7 +22,7 @@ namespace engine {
 namespace {
 
 /// What loading `file` as a model complains about.
-std::string error_of(const GgufWriter& file) {
+std::string error_of(const GgufParts& file) {
   try {
     const Llama made(Gguf(file.bytes()));
     return "";
@@ -58,7 +58,7 @@ double largest_difference(const Vector& a, const Vector& b) {
 
 TEST(Llama, GivesTheSameLogitsFromF32F16AndBF16Weights) {
   const auto logits_with = [](TinyType type) {
-    GgufWriter file;
+    GgufParts file;
     write_shape(file, {});
     write_weights(file, {}, type);
     return logits_of(Llama(Gguf(file.bytes())));
@@ -70,7 +70,7 @@ TEST(Llama, GivesTheSameLogitsFromF32F16AndBF16Weights) {
 }
 
 TEST(Llama, TakesTheEmbeddingForAnOutputHeadThatIsMissing) {
-  GgufWriter file = tiny_model();
+  GgufParts file = tiny_model();
   const Gguf tied(file.bytes());
   const Tensor& embedding = *tied.find_tensor("token_embd.weight");
   file.tensor("output.weight", {8, 259}, 0, {embedding.bytes.begin(), embedding.bytes.end()});
@@ -78,7 +78,7 @@ TEST(Llama, TakesTheEmbeddingForAnOutputHeadThatIsMissing) {
 }
 
 TEST(Llama, HasTheUsualDefaults) {
-  GgufWriter file = tiny_model();
+  GgufParts file = tiny_model();
   const Vector expected = logits_of(Llama(Gguf(file.bytes())));
   file.f32("llama.rope.freq_base", 10000);
   file.f32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
@@ -165,28 +165,28 @@ TEST(Llama, RefusesTokensItDoesNotHaveAndEstimatorsThatAreNone) {
 
 TEST(Llama, NamesTheTensorThatDoesNotFit) {
   ASSERT_EQ(error_of(tiny_model()), "");
-  const GgufWriter right = tiny_model();
+  const GgufParts right = tiny_model();
   for (std::size_t i = 0; i < right.tensors.size(); ++i) {
     const std::string name = right.tensors[i].name;
-    GgufWriter renamed = right;
+    GgufParts renamed = right;
     renamed.tensors[i].name = "another";
     EXPECT_EQ(error_of(renamed), "gguf: tensor " + name + " is missing");
 
-    GgufWriter reshaped = right;  // as many values, another shape
+    GgufParts reshaped = right;  // as many values, another shape
     auto& dims = reshaped.tensors[i].dims;
     reshaped.tensors[i].rank = 3;
     dims.resize(3, 1);
     const std::string wrong = error_of(reshaped);
     EXPECT_EQ(wrong.rfind("gguf: tensor " + name + " is ", 0), 0u) << wrong;
   }
-  GgufWriter extra = tiny_model();
+  GgufParts extra = tiny_model();
   extra.f32_tensor("blk.0.attn_q.bias", {8}, std::vector<float>(8));
   EXPECT_EQ(error_of(extra), "gguf: tensor blk.0.attn_q.bias is not supported");
 }
 
 TEST(Llama, NamesTheKeyThatDoesNotFit) {
   const auto error_of_shape = [](const TinyShape& told) {
-    GgufWriter file;
+    GgufParts file;
     write_shape(file, told);
     write_weights(file, {});
     return error_of(file);
@@ -213,8 +213,8 @@ TEST(Llama, NamesTheKeyThatDoesNotFit) {
   EXPECT_EQ(error_of_shape({.hidden = 7}),
             "gguf: tensor blk.0.ffn_gate.weight is 8 x 6 but should be 8 x 7");
 
-  const auto error_with = [](const std::function<void(GgufWriter&)>& add) {
-    GgufWriter file = tiny_model();
+  const auto error_with = [](const std::function<void(GgufParts&)>& add) {
+    GgufParts file = tiny_model();
     add(file);
     return error_of(file);
   };
@@ -235,17 +235,17 @@ TEST(Llama, NamesTheKeyThatDoesNotFit) {
             }),
             "gguf: key llama.attention.layer_norm_rms_epsilon is nan, not a number from 0");
 
-  GgufWriter vocabulary;
+  GgufParts vocabulary;
   write_shape(vocabulary, {});
   write_tokenizer(vocabulary, {{"a", 0}});
   write_weights(vocabulary, {});
   EXPECT_EQ(error_of(vocabulary),
             "gguf: tensor token_embd.weight has 259 rows but key tokenizer.ggml.tokens has 260 "
             "elements");
-  GgufWriter other;
+  GgufParts other;
   other.text("general.architecture", "gpt2");
   EXPECT_EQ(error_of(other), "gguf: key general.architecture is gpt2, but only llama is supported");
-  EXPECT_EQ(error_of(GgufWriter()), "gguf: key general.architecture is missing");
+  EXPECT_EQ(error_of(GgufParts()), "gguf: key general.architecture is missing");
 }
 
 class RealLlama : public RealModel {

@@ -3,17 +3,18 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "gguf_writer.h"
+#include "gguf_parts.h"
 
 namespace engine {
 
 /// The metadata of a tokenizer: three control tokens, `pieces` with their scores, then all bytes.
-inline void write_tokenizer(GgufWriter& file,
+inline void write_tokenizer(GgufParts& file,
                             const std::vector<std::pair<std::string, float>>& pieces) {
   std::vector<std::string> texts{"<unk>", "<s>", "</s>"};
   std::vector<float> scores{0, 0, 0};
@@ -48,7 +49,7 @@ struct TinyShape {
   std::uint32_t vocabulary = 3 + 256;
 };
 
-inline void write_shape(GgufWriter& file, const TinyShape& shape) {
+inline void write_shape(GgufParts& file, const TinyShape& shape) {
   file.text("general.architecture", "llama");
   file.u32("llama.block_count", shape.layers);
   file.u32("llama.context_length", 64);
@@ -62,7 +63,7 @@ inline void write_shape(GgufWriter& file, const TinyShape& shape) {
 enum class TinyType : std::uint32_t { kF32 = 0, kF16 = 1, kBF16 = 30 };
 
 /// All tensors but the output head, with values i / 64 from -31 / 64 to 31 / 64.
-inline void write_weights(GgufWriter& file, const TinyShape& shape, TinyType type = TinyType::kF32) {
+inline void write_weights(GgufParts& file, const TinyShape& shape, TinyType type = TinyType::kF32) {
   std::mt19937 random(1);
   const auto write = [&](const std::string& name, std::vector<std::uint64_t> dims) {
     std::uint64_t size = 1;
@@ -108,8 +109,8 @@ inline void write_weights(GgufWriter& file, const TinyShape& shape, TinyType typ
   write("output_norm.weight", {shape.width});
 }
 
-inline GgufWriter tiny_model(const TinyShape& shape = {}) {
-  GgufWriter file;
+inline GgufParts tiny_model(const TinyShape& shape = {}) {
+  GgufParts file;
   write_shape(file, shape);
   write_tokenizer(file, {});
   write_weights(file, shape);

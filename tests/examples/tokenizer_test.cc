@@ -9,7 +9,7 @@
 
 #include <gtest/gtest.h>
 
-#include "gguf_writer.h"
+#include "gguf_parts.h"
 #include "perplexity.h"
 #include "test_data.h"
 #include "tiny_model.h"
@@ -24,7 +24,7 @@ constexpr Token kBos = 1;
 constexpr Token kFirst = 3;  // the first of the pieces a test gives
 
 Tokenizer tokenizer(const Pieces& pieces) {
-  GgufWriter file;
+  GgufParts file;
   write_tokenizer(file, pieces);
   return Tokenizer(Gguf(file.bytes()));
 }
@@ -36,7 +36,7 @@ std::string decode(const Tokenizer& tokenizer, const Tokens& tokens) {
 }
 
 /// What making a tokenizer of `file` complains about.
-std::string error_of(const GgufWriter& file) {
+std::string error_of(const GgufParts& file) {
   try {
     const Tokenizer made(Gguf(file.bytes()));
     return "";
@@ -53,7 +53,7 @@ TEST(Tokenizer, PutsBosAndASpaceInFront) {
 }
 
 TEST(Tokenizer, LeavesTheSpaceOutWhenTheFileSaysSo) {
-  GgufWriter file;
+  GgufParts file;
   write_tokenizer(file, {{"▁", -1}, {"a", -2}, {"▁a", -3}});
   file.flag("tokenizer.ggml.add_space_prefix", false);
   const Tokenizer t{Gguf(file.bytes())};
@@ -80,13 +80,13 @@ TEST(Tokenizer, SpellsWhatItHasNoPieceForInBytes) {
 }
 
 TEST(Tokenizer, TakesUnknownForBytesItDoesNotHave) {
-  GgufWriter file;
+  GgufParts file;
   file.text("tokenizer.ggml.model", "llama");
   file.texts("tokenizer.ggml.tokens", {"<unk>", "<s>", "</s>", "▁"});
   file.numbers<float>("tokenizer.ggml.scores", 6, {0, 0, 0, 0});
   file.u32("tokenizer.ggml.bos_token_id", 1);
   file.u32("tokenizer.ggml.eos_token_id", 2);
-  GgufWriter with_unknown = file;
+  GgufParts with_unknown = file;
   with_unknown.u32("tokenizer.ggml.unknown_token_id", 0);
   EXPECT_EQ(Tokenizer(Gguf(with_unknown.bytes())).encode("x"), (Tokens{1, 3, 0}));
   EXPECT_THROW(Tokenizer(Gguf(file.bytes())).encode("x"), std::runtime_error);
@@ -123,14 +123,14 @@ TEST(Tokenizer, TakesLongTextsInItsStride) {
 }
 
 TEST(Tokenizer, NamesWhatIsWrongWithAFile) {
-  EXPECT_EQ(error_of(GgufWriter()), "gguf: key tokenizer.ggml.model is missing");
-  GgufWriter gpt2;
+  EXPECT_EQ(error_of(GgufParts()), "gguf: key tokenizer.ggml.model is missing");
+  GgufParts gpt2;
   gpt2.text("tokenizer.ggml.model", "gpt2");
   EXPECT_EQ(error_of(gpt2), "gguf: key tokenizer.ggml.model is gpt2, but only llama is supported");
 
   const auto with = [](const std::vector<std::string>& texts, const std::vector<float>& scores,
                        const std::vector<std::int32_t>& kinds, std::uint32_t bos) {
-    GgufWriter made;
+    GgufParts made;
     made.text("tokenizer.ggml.model", "llama");
     made.texts("tokenizer.ggml.tokens", texts);
     made.numbers("tokenizer.ggml.scores", 6, scores);

@@ -1,49 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes small GGUF files in memory, right ones and wrong ones.
+// Writes small GGUF files in memory, right ones and wrong ones. The library's GgufWriter is no use for that: it
+// refuses to write what a reader would not accept, and knows no types but those that a trainer needs.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
+
+#include "byte_writer.h"
 
 namespace engine {
 
-using Bytes = std::vector<std::byte>;
-
-/// Appends values as the file has them.
-class ByteWriter {
- public:
-  template <class T>
-  ByteWriter& number(T value) {
-    const auto* from = reinterpret_cast<const std::byte*>(&value);
-    bytes_.insert(bytes_.end(), from, from + sizeof(T));
-    return *this;
-  }
-  ByteWriter& text(std::string_view text) { return number<std::uint64_t>(text.size()).raw(text); }
-  ByteWriter& raw(std::string_view text) {
-    const auto* from = reinterpret_cast<const std::byte*>(text.data());
-    bytes_.insert(bytes_.end(), from, from + text.size());
-    return *this;
-  }
-  ByteWriter& append(const Bytes& more) {
-    bytes_.insert(bytes_.end(), more.begin(), more.end());
-    return *this;
-  }
-  ByteWriter& pad(std::size_t alignment) {
-    while (bytes_.size() % alignment != 0) bytes_.push_back(std::byte{0});
-    return *this;
-  }
-  const Bytes& bytes() const { return bytes_; }
-
- private:
-  Bytes bytes_;
-};
-
 /// A file as its parts. Every number in it may be made a lie before `bytes()` writes it down.
-struct GgufWriter {
+struct GgufParts {
   static constexpr std::size_t kAlignment = 32;
 
   struct Tensor {
