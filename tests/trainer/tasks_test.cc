@@ -25,8 +25,8 @@ constexpr std::uint64_t kSeeds = 40;
 
 /// 200,000 bytes that share many words with the tasks' own. Only what is held out is of '#'.
 Corpus made_corpus() {
-  const std::array words{"some",  "time", "a",    "number", "12",    "1234", "VAR",   "is",
-                         "words", "The",  "of\n", "kabo",   "timu.", "=",    "\nare", "hold,"};
+  const std::array words{"some",  "time", "a",    "number", "12",    "1234",  "VAR",   "is",
+                         "words", "The",  "of\n", "kabo",   "timu.", "are\n", "hold,", "."};
   std::mt19937_64 random(7);
   std::string text;
   while (text.size() < 190000) text += words[random() % words.size()] + std::string(" ");
@@ -434,9 +434,15 @@ TEST(Tasks, RepeatWithTheirSeed) {
 
 /// On any machine, with any compiler.
 TEST(Tasks, RepeatEverywhere) {
-  EXPECT_EQ(text_of(make("common_words", 128, 1)), "COMMON");
-  EXPECT_EQ(text_of(make("frequent_words", 128, 1)), "FREQUENT");
-  EXPECT_EQ(text_of(make("needles", 128, 1, Part::kHeldOut)), "NEEDLES");
+  EXPECT_EQ(text_of(make("common_words", 128, 1)),
+            "zu gusi wufe pizo roki besi nire nire nire toda ritu fehi tubu nire zovu nomo nuha nire "
+            "sezu lise. The most common word is nire.");
+  EXPECT_EQ(text_of(make("frequent_words", 128, 1)),
+            " nire nire gapu nuha bubo nire nire nire nuha nuha nire bubo rono nire nire."
+            " The three most frequent words are nire, nuha, bubo.");
+  EXPECT_EQ(text_of(make("needles", 128, 1, Part::kHeldOut)),
+            "## The number of wawu is 9858. ###### The number of besi is 7039. ######"
+            " The number of besi is 7039. The number of wawu is 9858.");
 }
 
 TEST(Tasks, KeepTheirPartsApart) {
