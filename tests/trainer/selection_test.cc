@@ -106,7 +106,7 @@ TEST_P(Selections, OfForwardBackwardAndDecodeAreTheSame) {
 INSTANTIATE_TEST_SUITE_P(Of, Selections,
                          testing::Values("topk(16)", "sinks(2)+window(8)+topk(power(1,0.5))", "priority(16)",
                                          "sinks(2)+window(8)+uniform(8)", "topp(0.5)"),
-                         [](const auto& info) { return "Estimator" + std::to_string(info.index); });
+                         [](const auto& of) { return "Estimator" + std::to_string(of.index); });
 
 }  // namespace
 }  // namespace train
