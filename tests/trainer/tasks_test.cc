@@ -196,7 +196,10 @@ void expect_numbers(const Sample& sample, std::size_t hidden, std::size_t asked)
   }
   EXPECT_EQ(done, text.size()) << "questions end the text";
   EXPECT_FALSE(hay.empty());
-  EXPECT_NE(corpus().training().find(hay), std::string_view::npos) << hay;
+  const std::string_view training = corpus().training();
+  EXPECT_TRUE(training.find(hay + ' ') != training.npos || training.find(hay + '\n') != training.npos ||
+              training.ends_with(hay))
+      << hay;
 }
 
 TEST(Needle, IsFoundByItsKey) {
