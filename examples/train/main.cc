@@ -92,7 +92,8 @@ class Report {
     std::fprintf(stderr, "step %zu of %zu, context %zu: loss %.4f, gradient %.2f, %.0f tokens/s, %s left\n", done,
                  recipe.steps(), last_.context, loss, last_.gradient_norm, speed, duration(tokens_left / speed).c_str());
     if (curve) {
-      curve->append(done, {static_cast<double>(last_.context), loss, last_.gradient_norm, recipe.rate_of(done - 1)});
+      const double values[] = {static_cast<double>(last_.context), loss, last_.gradient_norm, recipe.rate_of(done - 1)};
+      curve->append(done, values);
     }
     loss_ = 0;
     tokens_ = steps_ = 0;
@@ -150,7 +151,7 @@ void run(RunArguments arguments, std::size_t threads) {
   std::fprintf(stderr, "wrote %s\n", arguments.out.c_str());
 }
 
-void evaluate(const EvaluateArguments& arguments, std::size_t threads) {
+void measure(const EvaluateArguments& arguments, std::size_t threads) {
   const engine::Gguf file = engine::Gguf::read(arguments.model);
   engine::Shape shape = engine::Llama(file).shape();
   const std::vector<float> weights = load_weights(file, shape);
@@ -166,7 +167,7 @@ void evaluate(const EvaluateArguments& arguments, std::size_t threads) {
     for (const std::string& estimator : arguments.estimators) {
       const skim::StageList decode = skim::parse(estimator);
       const skim::StageList prompt = arguments.prompt.empty() ? decode : skim::parse(arguments.prompt);
-      const Evaluation e = train::evaluate(
+      const Evaluation e = evaluate(
           model, weights, task, context, arguments.count, arguments.seed,
           [&] { return std::make_unique<PromptedAttention>(shape, prompt, decode); }, threads);
       std::printf("%-16s %-28s %8zu %9.4f %8zu %10.4f %8.4f\n", name.c_str(), estimator.c_str(), context, e.accuracy(),
@@ -235,7 +236,7 @@ int main(int argc, char** argv) {
 
   try {
     if (runs.parsed()) train::run(run, threads);
-    if (evaluates.parsed()) train::evaluate(evaluation, threads);
+    if (evaluates.parsed()) train::measure(evaluation, threads);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "error: %s\n", error.what());
     return 1;
