@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// A run is the same bits on any number of threads, and when it was stopped and went on, however it was stopped.
+#include <csignal>
+#include <cstdlib>
+#include <string>
+#include <thread>
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support/scratch_folder.h"
+#include "trainer.h"
+
+namespace train {
+namespace {
+
+using skim::test::error_of;
+using skim::test::read_file;
+using skim::test::ScratchFolder;
+using skim::test::write_file;
+
+std::string some_text() {
+  std::string text;
+  while (text.size() < 3 * Corpus::kMinBytes) text += "In the beginning " + std::to_string(text.size() % 977) + " was the word. ";
+  return text;
+}
+
+Recipe small_recipe(const std::string& estimator) {
+  Recipe recipe;
+  recipe.shape = {.layers = 2, .width = 32, .heads = 4, .kv_heads = 2, .head_size = 8, .hidden = 48, .vocabulary = 260,
+                  .context = 160};
+  recipe.estimator = estimator;
+  recipe.tasks = "text:2,recall:1,needles:1";
+  recipe.curriculum = {{128, 3}, {160, 4}};
+  recipe.tokens = 1400;  // 10 texts, then 8: more than sums, and as many
+  recipe.warmup = 2;
+  return recipe;
+}
+
+std::vector<double> losses_of(Trainer& trainer) {
+  std::vector<double> losses;
+  while (!trainer.is_done()) losses.push_back(trainer.step().loss);
+  return losses;
+}
+
+class Runs : public testing::TestWithParam<const char*> {};
+
+TEST_P(Runs, AreTheSameFromEveryCheckpoint) {
+  const Corpus corpus({some_text()});
+  const Recipe recipe = small_recipe(GetParam());
+  Trainer whole(recipe, corpus, 1);
+  const std::vector<double> losses = losses_of(whole);
+  ASSERT_EQ(losses.size(), 7u);
+  EXPECT_LT(losses.back(), losses.front());
+
+  const ScratchFolder folder;
+  for (std::size_t stop = 0; stop <= losses.size(); ++stop) {
+    Trainer first(recipe, corpus, 1);
+    for (std::size_t i = 0; i < stop; ++i) EXPECT_EQ(first.step().loss, losses[i]);
+    save(first.state(), folder.path() / "checkpoint");
+    Trainer second(recipe, corpus, 1);
+    second.resume(load_checkpoint(folder.path() / "checkpoint"));
+    EXPECT_EQ(losses_of(second), std::vector<double>(losses.begin() + static_cast<std::ptrdiff_t>(stop), losses.end()));
+    EXPECT_EQ(second.state().weights, whole.state().weights) << "stopped after " << stop;
+    EXPECT_EQ(second.state().second_moments, whole.state().second_moments);
+  }
+}
+
+TEST_P(Runs, AreTheSameOnAnyNumberOfThreads) {
+  const Corpus corpus({some_text()});
+  Trainer one(small_recipe(GetParam()), corpus, 1), three(small_recipe(GetParam()), corpus, 3);
+  EXPECT_EQ(losses_of(one), losses_of(three));
+  EXPECT_EQ(one.state().weights, three.state().weights);
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, Runs, testing::Values("dense", "topk(16)", "sinks(2)+window(8)+priority(8)"),
+                         [](const auto& of) { return "Estimator" + std::to_string(of.index); });
+
+TEST(Runs, DifferBySeed) {
+  const Corpus corpus({some_text()});
+  Recipe recipe = small_recipe("dense");
+  Trainer a(recipe, corpus, 1);
+  recipe.seed = 2;
+  Trainer b(recipe, corpus, 1);
+  EXPECT_NE(a.state().weights, b.state().weights);
+  EXPECT_NE(a.step().loss, b.step().loss);
+}
+
+TEST(Runs, RefuseACheckpointOfAnother) {
+  const Corpus corpus({some_text()});
+  const Trainer dense(small_recipe("dense"), corpus, 1);
+  Trainer sparse(small_recipe("topk(16)"), corpus, 1);
+  const auto before = sparse.state().weights;
+  const std::string error = error_of([&] { sparse.resume(dense.state()); });
+  EXPECT_NE(error.find("estimator=dense"), std::string::npos) << error;
+  EXPECT_NE(error.find("estimator=topk(16)"), std::string::npos) << error;
+  EXPECT_EQ(sparse.state().weights, before);
+}
+
+/// The program itself, in a folder.
+class Program {
+ public:
+  explicit Program(const std::filesystem::path& folder) : folder_(folder) { write_file(folder / "text", some_text()); }
+
+  pid_t start() const {
+    const pid_t child = fork();
+    if (child != 0) return child;
+    if (chdir(folder_.c_str()) != 0 || freopen("log", "a", stderr) == nullptr) _exit(126);
+    execl(SKIM_TRAIN_PROGRAM, "train", "--threads", "1", "run", "--text", "text", "--layers", "1", "--width", "32",
+          "--heads", "2", "--kv-heads", "1", "--head-size", "16", "--hidden", "32", "--curriculum", "128:40", "--tokens",
+          "256", "--checkpoint", "checkpoint", "--checkpoint-every", "1", "--report-every", "1", "--curve", "curve.csv",
+          "--out", "model.gguf", nullptr);
+    _exit(127);
+  }
+
+  /// Its exit status, or the number of the signal that ended it, below 0.
+  int run() const { return status(start()); }
+
+  static int status(pid_t child) {
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
+
+  std::string log() const { return read_file(folder_ / "log"); }
+
+ private:
+  std::filesystem::path folder_;
+};
+
+TEST(Program, LeavesTheSameFilesHoweverOftenItIsKilled) {
+  const ScratchFolder whole, killed;
+  ASSERT_EQ(Program(whole.path()).run(), 0) << Program(whole.path()).log();
+
+  const Program program(killed.path());
+  std::size_t kills = 0;
+  for (int pause = 20;; pause += 7) {  // ever longer, so that it gets through in the end
+    const pid_t child = program.start();
+    std::this_thread::sleep_for(std::chrono::milliseconds(pause));
+    kill(child, SIGKILL);
+    const int status = Program::status(child);
+    if (status == 0) break;
+    ASSERT_EQ(status, -SIGKILL) << program.log();
+    ++kills;
+  }
+  EXPECT_GT(kills, 1u);
+  for (const char* file : {"model.gguf", "curve.csv", "checkpoint"}) {
+    EXPECT_EQ(read_file(whole.path() / file), read_file(killed.path() / file)) << file;
+  }
+}
+
+TEST(Program, StopsWhenAskedAndGoesOn) {
+  const ScratchFolder whole, stopped;
+  ASSERT_EQ(Program(whole.path()).run(), 0);
+  const Program program(stopped.path());
+  const pid_t child = program.start();
+  std::this_thread::sleep_for(std::chrono::milliseconds(60));
+  kill(child, SIGTERM);
+  EXPECT_EQ(Program::status(child), 0) << "it saves a checkpoint and ends";
+  EXPECT_EQ(program.run(), 0);
+  EXPECT_EQ(read_file(whole.path() / "model.gguf"), read_file(stopped.path() / "model.gguf"));
+}
+
+TEST(Program, RefusesATruncatedCheckpointAndKeepsThePrevious) {
+  const ScratchFolder folder;
+  const Program program(folder.path());
+  ASSERT_EQ(program.run(), 0);
+  const auto path = folder.path() / "checkpoint";
+  const std::string whole = read_file(path), previous = read_file(previous_of(path));
+  write_file(path, whole.substr(0, whole.size() / 2));
+  EXPECT_EQ(program.run(), 1);
+  EXPECT_NE(program.log().find("needed but"), std::string::npos) << program.log();
+  EXPECT_NE(program.log().find("checkpoint.previous"), std::string::npos) << program.log();
+  EXPECT_EQ(read_file(path), whole.substr(0, whole.size() / 2)) << "nothing was written over it";
+  EXPECT_EQ(read_file(previous_of(path)), previous);
+
+  std::filesystem::rename(previous_of(path), path);  // what the message says
+  EXPECT_EQ(program.run(), 0);
+  EXPECT_EQ(read_file(path), whole);
+}
+
+}  // namespace
+}  // namespace train
