@@ -30,6 +30,20 @@ void sync_folder_of(const std::filesystem::path& path) {
   ::close(descriptor);
 }
 
+[[noreturn]] void fail_to_write(const std::filesystem::path& path, int error = errno) {
+  fail("cannot write ", path, ": ", std::generic_category().message(error));
+}
+
+/// Whether all was written; otherwise errno says why.
+bool write_all(int descriptor, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
+    if (written < 0 && errno != EINTR) return false;
+    if (written > 0) bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
+  return true;
+}
+
 /// A rename would fail on a folder only after all is written, and would replace a device.
 void require_file_or_nothing(const std::filesystem::path& path) {
   std::error_code ignored;
@@ -52,12 +66,26 @@ std::vector<std::byte> read_whole(const std::filesystem::path& path, std::string
   return bytes;
 }
 
+void append(const std::filesystem::path& path, std::span<const std::byte> bytes) {
+  const int descriptor = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+  if (descriptor < 0) fail_to_write(path);
+  const off_t end = ::lseek(descriptor, 0, SEEK_END);
+  int error = 0;
+  if (end < 0 || !write_all(descriptor, bytes) || ::fsync(descriptor) != 0) {
+    error = errno;
+    // What was added goes again. Should that fail too, the first error is still the one to tell.
+    if (end >= 0) static_cast<void>(!::ftruncate(descriptor, end));
+  }
+  if (::close(descriptor) != 0 && error == 0) error = errno;
+  if (error != 0) fail_to_write(path, error);
+}
+
 WholeFile::WholeFile(std::filesystem::path path)
     : path_(std::move(path)), temporary_(with_suffix(path_, ".tmp")) {
   require_file_or_nothing(path_);
   ::unlink(temporary_.c_str());  // of a run that was killed
   descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (descriptor_ < 0) fail_with_errno();
+  if (descriptor_ < 0) fail_to_write(path_);
 }
 
 WholeFile::~WholeFile() {
@@ -66,14 +94,7 @@ WholeFile::~WholeFile() {
 }
 
 void WholeFile::write(std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(descriptor_, bytes.data(), bytes.size());
-    if (written >= 0) {
-      bytes = bytes.subspan(static_cast<std::size_t>(written));
-    } else if (errno != EINTR) {
-      fail_with_errno();
-    }
-  }
+  if (!write_all(descriptor_, bytes)) fail_to_write(path_);
 }
 
 // At every moment `path_` is a whole file, the old one or the new one: its name goes from one to the other in
@@ -82,21 +103,20 @@ void WholeFile::write(std::span<const std::byte> bytes) {
 // file until the new one is in its place. Losing power undoes any of the later steps, and each of those states
 // is one that has been.
 void WholeFile::commit(const std::filesystem::path& previous) {
-  if (::fsync(descriptor_) != 0) fail_with_errno();
-  if (::close(std::exchange(descriptor_, -1)) != 0) fail_with_errno();
+  if (::fsync(descriptor_) != 0) fail_to_write(path_);
+  if (::close(std::exchange(descriptor_, -1)) != 0) fail_to_write(path_);
 
   const bool keep = !previous.empty() && std::filesystem::exists(path_);
   const auto old = with_suffix(path_, ".old");
   if (keep) {
     require_file_or_nothing(previous);
     ::unlink(old.c_str());  // of a run that was killed
-    if (::link(path_.c_str(), old.c_str()) != 0) fail_with_errno();
+    if (::link(path_.c_str(), old.c_str()) != 0) fail_to_write(path_);
   }
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
     const int error = errno;
     if (keep) ::unlink(old.c_str());
-    errno = error;
-    fail_with_errno();
+    fail_to_write(path_, error);
   }
   temporary_.clear();
   if (keep && ::rename(old.c_str(), previous.c_str()) != 0) {
@@ -104,10 +124,6 @@ void WholeFile::commit(const std::filesystem::path& previous) {
          std::generic_category().message(errno));
   }
   sync_folder_of(path_);
-}
-
-void WholeFile::fail_with_errno() const {
-  fail("cannot write ", path_, ": ", std::generic_category().message(errno));
 }
 
 }  // namespace engine

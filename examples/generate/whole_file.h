@@ -14,6 +14,10 @@ namespace engine {
 /// All bytes of a file. An error begins with `what`.
 std::vector<std::byte> read_whole(const std::filesystem::path& path, std::string_view what);
 
+/// Adds to the end of a file, and is on disk when it returns. An error adds nothing; who is killed meanwhile
+/// may leave the first few of `bytes`.
+void append(const std::filesystem::path& path, std::span<const std::byte> bytes);
+
 /// The file that comes to `path`. Until `commit` it grows beside it, as `path`.tmp: a rename within a folder
 /// is atomic, and one to another disk is none. Every error is a std::runtime_error that names `path`.
 class WholeFile {
@@ -30,8 +34,6 @@ class WholeFile {
   void commit(const std::filesystem::path& previous = {});
 
  private:
-  [[noreturn]] void fail_with_errno() const;
-
   std::filesystem::path path_;
   std::filesystem::path temporary_;
   int descriptor_ = -1;

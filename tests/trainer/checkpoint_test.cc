@@ -3,18 +3,25 @@
 #include "train/checkpoint.h"
 
 #include <bit>
+#include <chrono>
+#include <csignal>
 #include <cstddef>
 #include <cstring>
 #include <limits>
+#include <thread>
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "support/full_disk.h"
 #include "support/scratch_folder.h"
 
 namespace train {
 namespace {
 
 using skim::test::error_of;
+using skim::test::FullDisk;
 using skim::test::read_file;
 using skim::test::ScratchFolder;
 using skim::test::write_file;
@@ -191,6 +198,69 @@ TEST_F(CheckpointFile, ReplacesADamagedOne) {
   write_file(path_, read_file(path_).substr(0, 50));
   save(sample(2), path_);
   expect_same(load_checkpoint(path_), sample(2));
+}
+
+TEST_F(CheckpointFile, LeavesTheOldOneWhenItCannotBeSaved) {
+  save(sample(1), path_);
+  save(sample(2), path_);
+  const std::string one = read_file(path_);
+  for (std::size_t room = 0; room < one.size(); room += 37) {
+    std::string message;
+    {
+      const FullDisk disk(room);
+      message = error_of([&] { save(sample(3), path_); });
+    }
+    EXPECT_EQ(message, "cannot write \"" + path_.string() + "\": " + FullDisk::error());
+    EXPECT_EQ(read_file(path_), one);
+    expect_same(load_checkpoint(previous_of(path_)), sample(1));
+  }
+  EXPECT_EQ(folder_.names(), (std::vector<std::string>{"run.checkpoint", "run.checkpoint.previous"}));
+
+  const auto nowhere = folder_.path() / "none" / "run.checkpoint";
+  EXPECT_EQ(error_of([&] { save(sample(3), nowhere); }),
+            "cannot write \"" + nowhere.string() + "\": No such file or directory");
+  const auto folder = folder_.path() / "folder";
+  std::filesystem::create_directory(folder);
+  EXPECT_EQ(error_of([&] { save(sample(3), folder); }),
+            "cannot write \"" + folder.string() + "\": it is there and not a file");
+  EXPECT_EQ(folder_.names(),
+            (std::vector<std::string>{"folder", "run.checkpoint", "run.checkpoint.previous"}));
+}
+
+// Not a proof: which moment a kill hits is chance. What none of them may leave is a file that does not load.
+TEST_F(CheckpointFile, IsWholeWheneverTheRunIsKilled) {
+  Checkpoint large = sample(1);
+  large.weights.resize(20000);
+  large.first_moments.resize(20000);
+  large.second_moments.resize(20000);
+  save(large, path_);
+  for (int trial = 0; trial < 40; ++trial) {
+    const std::uint64_t before = load_checkpoint(path_).step;
+    const pid_t run = fork();
+    ASSERT_GE(run, 0);
+    if (run == 0) {
+      try {
+        for (large.step = before + 1;; ++large.step) save(large, path_);
+      } catch (...) {
+        _exit(1);
+      }
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(1031 * trial));
+    kill(run, SIGKILL);
+    int status = 0;
+    waitpid(run, &status, 0);
+    ASSERT_TRUE(WIFSIGNALED(status)) << "the run ended before it was killed";
+    const Checkpoint after = load_checkpoint(path_);
+    EXPECT_GE(after.step, before);
+    EXPECT_EQ(after.weights, large.weights);
+    const auto previous = previous_of(path_);
+    if (std::filesystem::exists(previous)) {
+      EXPECT_LE(load_checkpoint(previous).step, after.step);
+    }
+  }
+  EXPECT_GT(load_checkpoint(path_).step, 1u) << "no run came to save anything";
+  save(large, path_);  // clears what the last run left
+  EXPECT_EQ(folder_.names(), (std::vector<std::string>{"run.checkpoint", "run.checkpoint.previous"}));
 }
 
 TEST_F(CheckpointFile, OfArraysOfOtherLengthsIsNotWritten) {
