@@ -74,7 +74,7 @@ void append(const std::filesystem::path& path, std::span<const std::byte> bytes)
   if (end < 0 || !write_all(descriptor, bytes) || ::fsync(descriptor) != 0) {
     error = errno;
     // What was added goes again. Should that fail too, the first error is still the one to tell.
-    if (end >= 0) static_cast<void>(!::ftruncate(descriptor, end));
+    [[maybe_unused]] const bool undone = end >= 0 && ::ftruncate(descriptor, end) == 0;
   }
   if (::close(descriptor) != 0 && error == 0) error = errno;
   if (error != 0) fail_to_write(path, error);
@@ -123,6 +123,7 @@ void WholeFile::commit(const std::filesystem::path& previous) {
     fail(path_, " is written, but what was there is ", old, " and cannot become ", previous, ": ",
          std::generic_category().message(errno));
   }
+  if (keep) ::unlink(old.c_str());  // a rename between two names of one file leaves both
   sync_folder_of(path_);
 }
 

@@ -107,6 +107,30 @@ Sample needles(std::string_view text, std::size_t context, Random& random) {
   return find_numbers(text, context, hidden, std::min<std::size_t>(hidden, 8), random);
 }
 
+/// A context full of facts, of which about half, the last too, have been said before.
+Sample recall(std::string_view, std::size_t context, Random& random) {
+  const auto fact = [](const std::string& key, const std::string& value, Role role) {
+    return Sentence{{" "}, {key, Role::kRandom}, {" is "}, {value, role}, {"."}};
+  };
+  Fresh fresh("");
+  std::vector<std::pair<std::string, std::string>> facts;
+  const auto add_new = [&] { facts.emplace_back(fresh.word(random), fresh.number(random)); };
+
+  // Whole facts seldom fill the context: like a passage, it begins within one.
+  std::string cut;
+  for (const Phrase& phrase : fact(fresh.word(random), fresh.number(random), Role::kRandom)) cut += phrase.text;
+  const std::size_t bytes = cut.size();
+  Draft draft;
+  draft.add(std::string_view(cut).substr(bytes - context % bytes), Role::kRandom);
+  for (std::size_t left = context / bytes; left > 0; --left) {
+    const bool is_known = !facts.empty() && (below(2, random) == 0 || left == 1);
+    if (!is_known) add_new();
+    const auto& [key, value] = is_known ? facts[below(facts.size(), random)] : facts.back();
+    draft.add(fact(key, value, is_known ? Role::kAnswer : Role::kRandom));
+  }
+  return draft.take();
+}
+
 Sample variables(std::string_view text, std::size_t context, Random& random) {
   constexpr std::size_t kLinks = 3;
   const std::string_view hay = passage(text, context, random);
@@ -213,7 +237,8 @@ struct NamedTask {
   std::string_view name;
   Sample (*make)(std::string_view text, std::size_t context, Random& random);
 };
-constexpr std::array<NamedTask, 6> kTasks{{{"text", text},
+constexpr std::array<NamedTask, 7> kTasks{{{"text", text},
+                                           {"recall", recall},
                                            {"needle", needle},
                                            {"needles", needles},
                                            {"common_words", common_words},

@@ -22,6 +22,7 @@ using Task = std::function<Sample(std::size_t context, std::mt19937_64& random)>
 constexpr std::size_t kMinContext = 128;
 
 /// text            a passage
+/// recall          facts, over and over: what was said of a word before? The densest lesson in looking back
 /// needle          one number hidden in a passage under a word, and asked for at its end
 /// needles         several; those not asked for differ in nothing but the word
 /// common_words    a list of words: which one is most common?

@@ -85,6 +85,16 @@ TEST_F(WholeFileTest, DoesNotMindWhatAKilledRunLeft) {
   EXPECT_EQ(folder_.names(), (Names{"file", "previous"}));
 }
 
+// As after a run was put back to the one before, by a link.
+TEST_F(WholeFileTest, KeepsWhatIsThereUnderBothNames) {
+  replace(path_, "old");
+  std::filesystem::create_hard_link(path_, previous_);
+  replace(path_, "new", previous_);
+  EXPECT_EQ(read_file(path_), "new");
+  EXPECT_EQ(read_file(previous_), "old");
+  EXPECT_EQ(folder_.names(), (Names{"file", "previous"}));
+}
+
 // A name left over may be a link to anything, which is neither to be written nor to be moved to `path`.
 TEST_F(WholeFileTest, DoesNotWriteThroughALinkInItsWay) {
   const auto other = folder_.path() / "other";

@@ -19,7 +19,7 @@
 namespace train {
 namespace {
 
-constexpr std::array kNames{"text", "needle", "needles", "common_words", "frequent_words", "variables"};
+constexpr std::array kNames{"text", "recall", "needle", "needles", "common_words", "frequent_words", "variables"};
 constexpr std::array<std::size_t, 6> kContexts{128, 129, 200, 256, 512, 2048};
 constexpr std::uint64_t kSeeds = 40;
 
@@ -200,6 +200,33 @@ void expect_numbers(const Sample& sample, std::size_t hidden, std::size_t asked)
   EXPECT_TRUE(training.find(hay + ' ') != training.npos || training.find(hay + '\n') != training.npos ||
               training.ends_with(hay))
       << hay;
+}
+
+TEST(Recall, AsksForWhatWasSaid) {
+  const std::regex fact("([a-z]{4}) is ([0-9]{4})\\.");
+  std::size_t known = 0, fresh = 0;
+  for_samples("recall", [&](std::size_t context, const Sample& sample) {
+    const std::string text = text_of(sample);
+    Expected expected(text);
+    expected.set(0, context % 14, 0);  // a fact that is cut
+    std::map<std::string, std::string> facts;
+    std::vector<std::string> answers;
+    const std::string whole = text.substr(context % 14);
+    const auto found = matches(whole, fact);
+    ASSERT_EQ(found.size(), context / 14);
+    for (const std::smatch& match : found) {
+      const std::string key = match.str(1), value = match.str(2);
+      const bool is_known = facts.contains(key);
+      expected.set(context % 14 + static_cast<std::size_t>(match.position(1)), 4, 0);
+      expected.set(context % 14 + static_cast<std::size_t>(match.position(2)), 4, is_known ? kAnswerWeight : 0);
+      if (is_known) answers.push_back(value);
+      EXPECT_EQ(facts.try_emplace(key, value).first->second, value);
+      ++(is_known ? known : fresh);
+    }
+    EXPECT_EQ(sample.weights, expected.weights());
+    EXPECT_EQ(answers_of(sample), answers);
+  });
+  EXPECT_NEAR(static_cast<double>(known) / static_cast<double>(known + fresh), 0.5, 0.05);
 }
 
 TEST(Needle, IsFoundByItsKey) {
@@ -451,7 +478,7 @@ TEST(Tasks, RepeatEverywhere) {
 TEST(Tasks, KeepTheirPartsApart) {
   for (const auto* name : kNames) {
     const bool has_text = make(name, 512, 0, Part::kHeldOut).tokens != make(name, 512, 0).tokens;
-    EXPECT_EQ(has_text, !std::string_view(name).ends_with("_words")) << name;
+    EXPECT_EQ(has_text, !std::string_view(name).ends_with("_words") && std::string_view(name) != "recall") << name;
     for (std::uint64_t seed = 0; seed < 300; ++seed) {
       EXPECT_EQ(count(text_of(make(name, 512, seed)), "#"), 0u) << name;
       if (!has_text) continue;
@@ -491,7 +518,7 @@ std::string error_of(const Make& made) {
 }
 
 TEST(Tasks, SayWhatIsWrong) {
-  const std::string names = "text, needle, needles, common_words, frequent_words, variables";
+  const std::string names = "text, recall, needle, needles, common_words, frequent_words, variables";
   EXPECT_EQ(error_of([] { make_task("haystack", corpus(), Part::kTraining); }),
             "task: no haystack, there are " + names);
   for (const auto* name : kNames) {
