@@ -12,7 +12,8 @@ namespace train {
 
 double entropy(std::span<const double> logits) {
   const double largest = *std::max_element(logits.begin(), logits.end());
-  double sum = 0, weighted = 0;  // of e^x, and of x e^x, where x is how much a logit lies below the largest
+  double sum = 0,
+         weighted = 0;  // of e^x, and of x e^x, where x is how much a logit lies below the largest
   for (const double logit : logits) {
     const double mass = std::exp(logit - largest);
     if (mass == 0) continue;  // where x may be infinite
@@ -29,7 +30,8 @@ std::vector<std::size_t> decoding_rows(const Sample& sample) {
   }
   constexpr std::size_t kRows = 16;
   const std::size_t n = sample.tokens.size() - 1;
-  for (std::size_t i = 1; i <= kRows && sample.answers.empty(); ++i) rows.push_back(n / 2 + (n - n / 2) * i / kRows - 1);
+  for (std::size_t i = 1; i <= kRows && sample.answers.empty(); ++i)
+    rows.push_back(n / 2 + (n - n / 2) * i / kRows - 1);
   return rows;
 }
 
@@ -41,7 +43,9 @@ void HeadEntropies::add(const Tape<float>& tape, std::span<const std::size_t> ro
   for (std::size_t layer = 0; layer < shape_.layers; ++layer) {
     const Matrix<float>& qkv = tape.layers[layer].qkv;
     const auto head_of = [&](std::size_t row, std::size_t head) {
-      return qkv.row(static_cast<Eigen::Index>(row)).segment(static_cast<Eigen::Index>(head) * d, d).cast<double>();
+      return qkv.row(static_cast<Eigen::Index>(row))
+          .segment(static_cast<Eigen::Index>(head) * d, d)
+          .cast<double>();
     };
     for (std::size_t head = 0; head < shape_.heads; ++head) {
       for (const std::size_t row : rows) {
@@ -61,8 +65,9 @@ void HeadEntropies::add(const HeadEntropies& other) {
   rows_ += other.rows_;
 }
 
-HeadEntropies head_entropies(const Transformer<float>& model, const std::vector<float>& weights, const Task& task,
-                             std::size_t context, std::size_t texts, std::uint64_t seed, std::size_t threads) {
+HeadEntropies head_entropies(const Transformer<float>& model, const std::vector<float>& weights,
+                             const Task& task, std::size_t context, std::size_t texts,
+                             std::uint64_t seed, std::size_t threads) {
   struct Worker {
     std::unique_ptr<TrainedAttention<float>> attention;
     Tape<float> tape;
@@ -71,7 +76,8 @@ HeadEntropies head_entropies(const Transformer<float>& model, const std::vector<
   std::vector<HeadEntropies> each(texts, HeadEntropies(model.shape()));
   for_each_parallel(texts, threads, [&](std::size_t i, std::size_t worker) {
     Worker& at = workers[worker];
-    if (!at.attention) at.attention = std::make_unique<TrainedAttention<float>>(model.shape(), skim::parse("dense"));
+    if (!at.attention)
+      at.attention = std::make_unique<TrainedAttention<float>>(model.shape(), skim::parse("dense"));
     std::mt19937_64 random = random_of(seed, 0, i);
     const Sample sample = task(context, random);
     at.attention->begin(sample, seed);

@@ -21,7 +21,8 @@ std::vector<std::size_t> decoding_rows(const Sample& sample);
 /// Means over rows of texts, of the softmax over all keys that a row can see, whatever the model reads of them.
 class HeadEntropies {
  public:
-  explicit HeadEntropies(const engine::Shape& shape) : shape_(shape), sums_(shape.layers * shape.heads) {}
+  explicit HeadEntropies(const engine::Shape& shape)
+      : shape_(shape), sums_(shape.layers * shape.heads) {}
 
   /// Rows of a text that `tape` is the forward pass of.
   void add(const Tape<float>& tape, std::span<const std::size_t> rows);
@@ -39,7 +40,8 @@ class HeadEntropies {
 
 /// Of `texts` texts of `task`, read with dense attention: models differ then in nothing but their weights. Equal seeds draw
 /// equal texts, and those that `evaluate` draws.
-HeadEntropies head_entropies(const Transformer<float>& model, const std::vector<float>& weights, const Task& task,
-                             std::size_t context, std::size_t texts, std::uint64_t seed, std::size_t threads);
+HeadEntropies head_entropies(const Transformer<float>& model, const std::vector<float>& weights,
+                             const Task& task, std::size_t context, std::size_t texts,
+                             std::uint64_t seed, std::size_t threads);
 
 }  // namespace train

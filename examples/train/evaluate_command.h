@@ -15,7 +15,8 @@ namespace train {
 struct EvaluateArguments {
   std::filesystem::path model;
   std::vector<std::filesystem::path> texts;
-  std::vector<std::string> tasks{"text", "needle", "needles", "common_words", "frequent_words", "variables"};
+  std::vector<std::string> tasks{"text",         "needle",         "needles",
+                                 "common_words", "frequent_words", "variables"};
   std::vector<std::string> estimators;  // neither these nor `topk`: dense
   std::vector<std::size_t> topk;        // approximate top-k ...
   std::vector<double> precisions{1};    // ... at each of these

@@ -24,10 +24,13 @@ struct ImpreciseTopK {
 
   void validate() const {
     if (k < 1) skim::fail("ImpreciseTopK: k is ", k, " but must be at least 1");
-    if (!(precision >= 0 && precision <= 1)) skim::fail("ImpreciseTopK: precision is ", precision, " but must be in [0, 1]");
+    if (!(precision >= 0 && precision <= 1))
+      skim::fail("ImpreciseTopK: precision is ", precision, " but must be in [0, 1]");
   }
   std::size_t max_picks(std::size_t n) const { return std::min(n, static_cast<std::size_t>(k)); }
-  std::size_t kept() const { return static_cast<std::size_t>(std::lround(precision * static_cast<double>(k))); }
+  std::size_t kept() const {
+    return static_cast<std::size_t>(std::lround(precision * static_cast<double>(k)));
+  }
 
   void select(const auto& q, const auto& kv, skim::Selection& selection, skim::Workspace& ws) const {
     const auto most = static_cast<std::size_t>(q.visible.size());
@@ -43,12 +46,14 @@ struct ImpreciseTopK {
     const auto logits = skim::logits(q, kv, ws);
     const auto score = [&](skim::Position i) {
       float largest = -INFINITY;
-      for (std::size_t h = 0; h < q.heads(); ++h) largest = std::fmax(largest, logits.of_head(h)[i - logits.first]);
+      for (std::size_t h = 0; h < q.heads(); ++h)
+        largest = std::fmax(largest, logits.of_head(h)[i - logits.first]);
       return largest;
     };
-    std::nth_element(positions, positions + top, positions + left, [&](skim::Position a, skim::Position b) {
-      return score(a) != score(b) ? score(a) > score(b) : a < b;
-    });
+    std::nth_element(positions, positions + top, positions + left,
+                     [&](skim::Position a, skim::Position b) {
+                       return score(a) != score(b) ? score(a) > score(b) : a < b;
+                     });
     // Libraries leave both parts in orders of their own, and draws go by order.
     std::sort(positions, positions + top);
     std::sort(positions + top, positions + left);
@@ -64,7 +69,8 @@ struct ImpreciseTopK {
 
  private:
   /// Moves `count` of positions [first, last) to the front of them: every subset is equally likely. A whole one stays.
-  static void draw(const skim::Draws& draws, std::size_t first, std::size_t count, std::size_t last, skim::Position* positions) {
+  static void draw(const skim::Draws& draws, std::size_t first, std::size_t count, std::size_t last,
+                   skim::Position* positions) {
     for (std::size_t i = first; i < first + count && first + count < last; ++i) {
       std::swap(positions[i], positions[i + draws.below(i, last - i)]);
     }

@@ -16,7 +16,8 @@ TEST(Entropy, OfKnownDistributions) {
   EXPECT_NEAR(entropy(std::vector<double>{0.0, 0.0, 800.0}), 0, 1e-12);
   const double ln3 = std::log(3.0);  // shares of 3/4 and 1/4
   EXPECT_NEAR(entropy(std::vector<double>{ln3 - 1000, -1000}), std::log(4) - 0.75 * ln3, 1e-12);
-  EXPECT_NEAR(entropy(std::vector<double>{0.0, -std::numeric_limits<double>::infinity(), 0.0}), std::log(2), 1e-12);
+  EXPECT_NEAR(entropy(std::vector<double>{0.0, -std::numeric_limits<double>::infinity(), 0.0}),
+              std::log(2), 1e-12);
 }
 
 TEST(Entropy, RowsThatWriteAnswers) {

@@ -59,7 +59,8 @@ TEST(ImpreciseTopK, WithPrecisionOneIsTopKBitForBit) {
     skim::State exact = skim::attend(skim::TopK{20}, problem.query(), problem.kv());
     for (std::size_t h = 0; h < 2; ++h) {
       EXPECT_EQ(own.view().lse_of(h), exact.view().lse_of(h)) << n;
-      for (std::size_t i = 0; i < 16; ++i) EXPECT_EQ(own.view().out.row(h)[i], exact.view().out.row(h)[i]) << n;
+      for (std::size_t i = 0; i < 16; ++i)
+        EXPECT_EQ(own.view().out.row(h)[i], exact.view().out.row(h)[i]) << n;
     }
   }
 }
@@ -88,11 +89,15 @@ TEST(ImpreciseTopK, EveryPositionHasItsChance) {
   std::vector<int> times(12);
   constexpr int kRuns = 4000;
   for (int run = 0; run < kRuns; ++run) {
-    for (const skim::Position i : read_by(ImpreciseTopK{4, 0.5}, 12, static_cast<std::uint64_t>(run))) ++times[static_cast<std::size_t>(i)];
+    for (const skim::Position i : read_by(ImpreciseTopK{4, 0.5}, 12, static_cast<std::uint64_t>(run)))
+      ++times[static_cast<std::size_t>(i)];
   }
-  for (skim::Position i = 0; i < 12; ++i) {  // 2 of the 4, and 2 of the 8 others; six standard deviations
+  for (skim::Position i = 0; i < 12;
+       ++i) {  // 2 of the 4, and 2 of the 8 others; six standard deviations
     const double chance = std::binary_search(exact.begin(), exact.end(), i) ? 0.5 : 0.25;
-    EXPECT_NEAR(times[static_cast<std::size_t>(i)], kRuns * chance, 6 * std::sqrt(kRuns * chance * (1 - chance))) << i;
+    EXPECT_NEAR(times[static_cast<std::size_t>(i)], kRuns * chance,
+                6 * std::sqrt(kRuns * chance * (1 - chance)))
+        << i;
   }
 }
 
