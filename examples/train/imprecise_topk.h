@@ -10,12 +10,13 @@
 
 namespace train {
 
-/// Of the `k` positions with the largest logits round(precision * k), any of them with equal chance; in place of the
-/// others as many positions that are not among the k, again any. With precision 1 it is topk(k), bit for bit. Where k or
-/// fewer are left it reads them all.
+/// Of the `k` positions with the largest logits it keeps round(precision * k), any of them with equal
+/// chance; in place of the others it takes as many that are not among the k, again any. With precision 1
+/// it is topk(k), bit for bit. Where k or fewer are left it reads them all.
 ///
-/// Where fewer than 2k are left there may be too few others: then it reads all of them, fewer than k positions in all, and
-/// still misses what it should.
+/// Where fewer than 2k are left there may be too few others. Then it takes them all and reads fewer than
+/// k positions: the exact ones that it finds are as many as ever, but of what it reads, kept / (kept +
+/// left - k), a larger share.
 struct ImpreciseTopK {
   static constexpr bool reads_logits = true;
 
