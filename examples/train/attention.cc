@@ -3,6 +3,8 @@
 
 #include <skim/skim.h>
 
+#include "imprecise_topk.h"
+
 namespace train {
 namespace {
 
@@ -67,16 +69,18 @@ void TrainedAttention<Real>::backward(std::size_t layer, const Matrix<Real>& qkv
   skim::backward(from.record, views.query, views.kv, gradients, {.workspaces = {&workspace_, 1}});
 }
 
-void PromptedAttention::begin(const Sample& sample, std::uint64_t seed) {
+template <class Decode>
+void PromptedAttention<Decode>::begin(const Sample& sample, std::uint64_t seed) {
   seed_ = seed;
-  prompt_rows_ = sample.answers.empty() ? sample.tokens.size() / 2 : sample.answers.front().begin - 1;
+  prompt_rows_ = prompt_rows(sample);
 }
 
-void PromptedAttention::forward(std::size_t layer, const Matrix<float>& qkv, Attended<float>& to) {
+template <class Decode>
+void PromptedAttention<Decode>::forward(std::size_t layer, const Matrix<float>& qkv, Attended<float>& to) {
   const auto n = static_cast<std::size_t>(qkv.rows());
   const std::size_t width = shape_.heads * shape_.head_size;
   to.out.resize(qkv.rows(), static_cast<Eigen::Index>(width));
-  const auto attend = [&](const skim::StageList& estimator, std::size_t first, std::size_t end) {
+  const auto attend = [&](const auto& estimator, std::size_t first, std::size_t end) {
     if (first == end) return;
     const LayerViews<float> views(qkv, shape_, seed_, layer, first, end);
     const skim::LayerState state{{to.out.data() + first * width, end - first, shape_.heads, shape_.head_size}};
@@ -88,5 +92,7 @@ void PromptedAttention::forward(std::size_t layer, const Matrix<float>& qkv, Att
 
 template class TrainedAttention<float>;
 template class TrainedAttention<double>;  // for tests
+template class PromptedAttention<skim::StageList>;
+template class PromptedAttention<ImpreciseTopK>;
 
 }  // namespace train

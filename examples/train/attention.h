@@ -54,11 +54,17 @@ class TrainedAttention final : public Attention<Real> {
   skim::Workspace workspace_;
 };
 
-/// One estimator for the rows that read a prompt, another for those that decode what follows: from the row that
-/// predicts the first answer, or in a text without questions from the middle.
+/// How many rows read what is given; those behind decode what follows it. The first of them predicts the first answer, or in
+/// a text without questions what comes after its middle.
+inline std::size_t prompt_rows(const Sample& sample) {
+  return sample.answers.empty() ? sample.tokens.size() / 2 : sample.answers.front().begin - 1;
+}
+
+/// One estimator for the rows that read a prompt, another for those that decode. Decode: a StageList or an ImpreciseTopK.
+template <class Decode>
 class PromptedAttention final : public Attention<float> {
  public:
-  PromptedAttention(const engine::Shape& shape, const skim::StageList& prompt, const skim::StageList& decode)
+  PromptedAttention(const engine::Shape& shape, const skim::StageList& prompt, const Decode& decode)
       : shape_(shape), prompt_(prompt), decode_(decode) {}
 
   void begin(const Sample& sample, std::uint64_t seed) override;
@@ -66,7 +72,8 @@ class PromptedAttention final : public Attention<float> {
 
  private:
   engine::Shape shape_;
-  skim::StageList prompt_, decode_;
+  skim::StageList prompt_;
+  Decode decode_;
   std::uint64_t seed_ = 0;
   std::size_t prompt_rows_ = 0;
   skim::Workspace workspace_;

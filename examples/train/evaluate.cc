@@ -29,7 +29,7 @@ void add(const Sample& sample, Tape<float>& tape, std::vector<float>& ones, std:
     for (std::size_t i = begin; i < end; ++i) to.answer_nll += static_cast<double>(losses[i - 1]);
     to.answer_tokens += end - begin;
   }
-  for (std::size_t i = 1; i < sample.tokens.size(); ++i) {
+  for (std::size_t i = prompt_rows(sample) + 1; i < sample.tokens.size(); ++i) {
     if (sample.weights[i] != 1) continue;
     ++to.tokens;
     to.nll += static_cast<double>(losses[i - 1]);

@@ -20,7 +20,7 @@ struct Evaluation {
   std::size_t correct = 0;      // every token of the answer is the likeliest: what greedy decoding would write
   std::size_t answer_tokens = 0;
   double answer_nll = 0;        // nats
-  std::size_t tokens = 0;       // of weight 1: text
+  std::size_t tokens = 0;       // of weight 1, text, behind the prompt: what decoding would write
   double nll = 0;
 
   double accuracy() const { return static_cast<double>(correct) / static_cast<double>(answers); }

@@ -10,7 +10,7 @@ foreach(folder IN ITEMS include tests bench examples cmake .ci)
   list(APPEND files ${found})
 endforeach()
 list(FILTER files INCLUDE REGEX
-     "(\\.(h|cc|cmake|in|sh|md)|/CMakeLists\\.txt|/CMakePresets\\.json|/\\.clang-format|/\\.gitignore|/run)$")
+     "(\\.(h|cc|cmake|in|sh|awk|gp|md)|/CMakeLists\\.txt|/CMakePresets\\.json|/\\.clang-format|/\\.gitignore|/run)$")
 
 set(wrong 0)
 foreach(file IN LISTS files)

@@ -40,8 +40,8 @@ struct Chosen {
 Chosen chosen(const skim::SelectionRecord::View& entry) {
   Chosen all;
   for (const skim::Span& span : entry.spans) {
-    all.begins.push_back(span.begin);
-    all.ends.push_back(span.end);
+    all.begins.push_back(span.first);
+    all.ends.push_back(span.last);
   }
   for (std::size_t i = 0; i < entry.picks.size(); ++i) {
     all.picks.push_back(entry.picks[i]);

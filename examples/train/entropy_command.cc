@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "entropy_command.h"
+
+#include <cmath>
+#include <cstdio>
+
+#include "entropy.h"
+#include "loaded_model.h"
+
+namespace train {
+
+void entropy(const EntropyArguments& arguments, std::size_t threads) {
+  const LoadedModel loaded(arguments.model, arguments.context);
+  const Corpus corpus = Corpus::read(arguments.texts);
+  const engine::Shape& shape = loaded.model.shape();
+
+  std::printf("%-16s %5s %4s %8s %8s\n", "task", "layer", "head", "entropy", "keys");
+  for (const std::string& name : arguments.tasks) {
+    const Task task = make_task(name, corpus, Part::kHeldOut);
+    const HeadEntropies entropies = head_entropies(loaded.model, loaded.weights, task, loaded.context,
+                                                   arguments.count, arguments.seed, threads);
+    for (std::size_t layer = 0; layer < shape.layers; ++layer) {
+      for (std::size_t head = 0; head < shape.heads; ++head) {
+        const double mean = entropies.mean(layer, head);
+        std::printf("%-16s %5zu %4zu %8.4f %8.2f\n", name.c_str(), layer, head, mean, std::exp(mean));
+      }
+    }
+  }
+}
+
+}  // namespace train

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "evaluate_command.h"
+
+#include <cstdio>
+
+#include "imprecise_topk.h"
+#include "loaded_model.h"
+
+namespace train {
+namespace {
+
+/// What decodes, and its name in the table.
+struct Decoder {
+  std::string name;
+  MakeAttention make;
+};
+
+std::vector<Decoder> decoders(const EvaluateArguments& arguments, const engine::Shape& shape) {
+  std::vector<std::string> estimators = arguments.estimators;
+  if (estimators.empty() && arguments.topk.empty()) estimators.push_back("dense");
+  std::vector<Decoder> all;
+  for (const std::string& name : estimators) {
+    const skim::StageList decode = skim::parse(name);
+    const skim::StageList prompt = arguments.prompt.empty() ? decode : skim::parse(arguments.prompt);
+    all.push_back({name, [=] {
+                     return std::make_unique<PromptedAttention<skim::StageList>>(shape, prompt, decode);
+                   }});
+  }
+  const skim::StageList prompt = skim::parse(arguments.prompt.empty() ? "dense" : arguments.prompt);
+  for (const std::size_t k : arguments.topk) {
+    for (const double precision : arguments.precisions) {
+      const ImpreciseTopK decode{static_cast<skim::Position>(k), precision};
+      decode.validate();
+      char name[64];
+      std::snprintf(name, sizeof name, "topk(%zu)*%g", k, precision);
+      all.push_back({name, [=] {
+                       return std::make_unique<PromptedAttention<ImpreciseTopK>>(shape, prompt, decode);
+                     }});
+    }
+  }
+  return all;
+}
+
+}  // namespace
+
+void evaluate(const EvaluateArguments& arguments, std::size_t threads) {
+  const LoadedModel loaded(arguments.model, arguments.context);
+  const Corpus corpus = Corpus::read(arguments.texts);
+  const std::vector<Decoder> all = decoders(arguments, loaded.model.shape());
+
+  std::printf("%-16s %-28s %8s %9s %8s %10s %8s\n", "task", "estimator", "context", "accuracy",
+              "answers", "answer_nll", "bits");
+  for (const std::string& name : arguments.tasks) {
+    const Task task = make_task(name, corpus, Part::kHeldOut);
+    for (const Decoder& decoder : all) {
+      const Evaluation e = evaluate(loaded.model, loaded.weights, task, loaded.context, arguments.count,
+                                    arguments.seed, decoder.make, threads);
+      std::printf("%-16s %-28s %8zu %9.4f %8zu %10.4f %8.4f\n", name.c_str(), decoder.name.c_str(),
+                  loaded.context, e.accuracy(), e.answers,
+                  e.answer_nll / static_cast<double>(e.answer_tokens), e.bits());
+      std::fflush(stdout);
+    }
+  }
+}
+
+}  // namespace train

@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Trains the same small model with dense attention and with top-k, measures all of them decoding by either, and writes the
+# tables and figures of this folder's README.md:
+#   bash examples/train/experiment.sh DIR [TEXT...]
+# All results are in DIR. It may be stopped at any moment: called again, it goes on, and does what is done not twice.
+set -euo pipefail
+
+# The model and how it learns. Every setting can be given in the environment.
+shape=${SHAPE:---layers 2 --width 128 --heads 4 --kv-heads 2 --head-size 32 --hidden 256}
+curriculum=${CURRICULUM:-256:800,512:600}
+tokens=${TOKENS:-8192}  # of a step
+rate=${RATE:-2e-3}
+lessons=${LESSONS:-text:2,recall:2,needle:1,needles:2,common_words:1,frequent_words:1,variables:1}
+budgets=${BUDGETS:-16 64}  # top-k to train with, beside dense
+seeds=${SEEDS:-1 2 3}
+# What is measured, on text that is held out.
+retrieval=${RETRIEVAL:-needle needles variables}
+aggregation=${AGGREGATION:-common_words frequent_words}
+decoding=${DECODING:-4 8 16 32 64 128}  # top-k to decode with, beside dense
+imprecise=${IMPRECISE:-16 64}           # top-k that misses some: budgets ...
+precisions=${PRECISIONS:-0 .1 .2 .3 .4 .5 .6 .7 .8 .9 1}  # ... and the shares that are found
+count=${COUNT:-64}                      # texts of a task
+# How.
+jobs=${JOBS:-2}  # at a time, of one thread each: faster than one at a time of more threads
+program=${PROGRAM:-build/release/examples/train}
+page=${PAGE-$(dirname "$0")/README.md}  # empty: none
+
+fail() { echo "experiment.sh: $*" >&2; exit 1; }
+[ $# -ge 1 ] || fail "which folder? bash examples/train/experiment.sh DIR [TEXT...]"
+[ -x "$program" ] || fail "there is no program $program; PROGRAM=... names another"
+here=$(cd "$(dirname "$0")" && pwd)
+dir=$1 texts=("${@:2}")
+mkdir -p "$dir"
+if [ ${#texts[@]} = 0 ]; then
+  texts=("$dir/kjv.txt")
+  if [ ! -s "${texts[0]}" ]; then
+    command -v bible > /dev/null || fail "no TEXT given, and the King James Bible is not there (Debian: apt install bible-kjv)"
+    bible -f gen1:1-rev22:21 > "${texts[0]}.part"
+    mv "${texts[0]}.part" "${texts[0]}"
+  fi
+fi
+say() { printf '\033[1m%s\033[0m\n' "$*" >&2; }
+
+# shown NAME COMMAND...: each line it says, in a log and on the terminal, behind its name. An interrupt is for the command,
+# which then says its last words.
+shown() {
+  "${@:2}" 2> >(trap '' INT TERM; tee -a "$dir/$1.log" | sed -u "s/^/$1: /" >&2)
+}
+
+# The estimator of a kind of training: dense, topk16 ...
+estimator_of() { [ "$1" = dense ] && echo dense || echo "topk(${1#topk})"; }
+
+# trained KIND-SEED: a model, unless it is there.
+trained() {
+  local name=$1 model=$dir/$1.gguf
+  # shellcheck disable=SC2206  # the settings are words
+  local command=(run --text "${texts[@]}" $shape --curriculum "$curriculum" --tokens "$tokens" --rate "$rate"
+                 --tasks "$lessons" --estimator "$(estimator_of "${name%-*}")" --seed "${name##*-}" --out "$model")
+  if [ -e "$model" ]; then
+    [ "${command[*]}" = "$(cat "$dir/$name.command")" ] && return
+    echo "experiment.sh: $model was trained with other settings: another DIR, or remove it" >&2
+    return 255  # xargs then starts no more
+  fi
+  echo "${command[*]}" > "$dir/$name.command"
+  shown "$name" "$program" --threads 1 "${command[@]}" --checkpoint "$dir/$name.checkpoint" --curve "$dir/$name.csv" || return 255
+  [ -e "$model" ] || return 255  # stopped
+}
+
+# measured KIND-SEED WHAT COMMAND...: what a command prints of a model, unless that is there. The first line of a file is how
+# it was made.
+measured() {
+  local model=$dir/$1.gguf file=$dir/$1.$2
+  local command=("${@:3}" --model "$model" --text "${texts[@]}" --count "$count")
+  if [ -e "$file" ] && [ "$(head -n 1 "$file")" = "# ${command[*]}" ] && [ "$file" -nt "$model" ]; then return; fi
+  { echo "# ${command[*]}"; "$program" --threads 1 "${command[@]}"; } > "$file.part" || return 255
+  mv "$file.part" "$file"
+  echo "$file" >&2
+}
+
+# evaluated KIND-SEED: all that is measured of a model.
+# shellcheck disable=SC2086  # lists of words
+evaluated() {
+  local estimators=(dense) k
+  for k in $decoding; do estimators+=("topk($k)"); done
+  measured "$1" tasks evaluate --prompt dense --task text $retrieval $aggregation --estimator "${estimators[@]}"
+  measured "$1" precision evaluate --prompt dense --task $retrieval $aggregation --topk $imprecise --precision $precisions
+  measured "$1" entropy entropy --task text $retrieval $aggregation
+}
+
+models=()  # dense and top-k of a seed next to each other: their speeds are compared
+for seed in $seeds; do
+  models+=("dense-$seed")
+  for k in $budgets; do models+=("topk$k-$seed"); done
+done
+# each FUNCTION: of every model. Arrays do not go through the environment, so jobs get settings and functions as text.
+each() {
+  local all
+  all=$(declare -p dir texts program shape curriculum tokens rate lessons retrieval aggregation decoding imprecise precisions count
+        declare -f shown estimator_of trained measured evaluated)
+  printf '%s\n' "${models[@]}" | xargs -P "$jobs" -n 1 bash -c "set -euo pipefail; $all; $1 \"\$1\"" "$1" ||
+    fail "not all of it is done"
+}
+say "training ${models[*]}"
+each trained
+say "measuring"
+each evaluated
+
+# One file of each kind, a line a measurement: KIND SEED and what was printed.
+gather() {
+  for name in "${models[@]}"; do
+    awk -v kind="$(estimator_of "${name%-*}")" -v seed="${name##*-}" -v OFS='\t' \
+      '/^#/ || $1 == "task" { next } { $1 = $1; print kind, seed, $0 }' "$dir/$name.$1"
+  done > "$dir/$1.tsv"
+}
+gather tasks
+gather precision
+gather entropy
+# Speeds are of the longest texts: medians of what the logs say, "step 20 of 40, context 256: loss 5.2, gradient 2.3, 42277
+# tokens/s". (A run that is the last one has the machine for itself.)
+for name in "${models[@]}"; do
+  longest=${curriculum##*,}
+  longest=${longest%:*}
+  sed -n "s|^step .* context $longest: .* \([0-9]*\) tokens/s.*|\1|p" "$dir/$name.log" | sort -n |
+    awk -v kind="$(estimator_of "${name%-*}")" -v seed="${name##*-}" -v context="$longest" -v OFS='\t' \
+      '{ speed[NR] = $1 } END { if (NR) print kind, seed, context, speed[int((NR + 1) / 2)] }'
+done > "$dir/speed.tsv"
+{
+  echo "shape: $shape"
+  echo "curriculum (context:steps): $curriculum, $tokens tokens a step, rate $rate"
+  echo "lessons: $lessons"
+  echo "trained with: $(cut -f 1 "$dir/tasks.tsv" | awk '!seen[$0]++' | paste -sd ' ')"
+  echo "seeds: $seeds; texts of a task: $count"
+} > "$dir/settings.txt"
+[ -z "$page" ] || RETRIEVAL=$retrieval AGGREGATION=$aggregation bash "$here/page.sh" "$dir" "$page"

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <filesystem>
+#include <vector>
+
+#include "generate/gguf.h"
+#include "model_file.h"
+#include "transformer.h"
+
+namespace train {
+
+/// A model from a file, to be measured on texts of some length.
+struct LoadedModel {
+  /// wanted: tokens of a text, 0 for as many as the model was trained on.
+  LoadedModel(const std::filesystem::path& path, std::size_t wanted)
+      : LoadedModel(engine::Gguf::read(path), wanted) {}
+
+  std::size_t context;
+  std::vector<float> weights;
+  Transformer<float> model;
+
+ private:
+  LoadedModel(const engine::Gguf& file, std::size_t wanted)
+      : LoadedModel(file, engine::Llama(file).shape(), wanted) {}
+  LoadedModel(const engine::Gguf& file, const engine::Shape& shape, std::size_t wanted)
+      : context(wanted ? wanted : shape.context),
+        weights(load_weights(file, shape)),
+        model(with(shape, context)) {}
+
+  static engine::Shape with(engine::Shape shape, std::size_t context) {
+    shape.context = std::max(shape.context, context);
+    return shape;
+  }
+};
+
+}  // namespace train
