@@ -8,20 +8,20 @@
 set -euo pipefail
 
 # The model and how it learns. Every setting can be given in the environment.
-shape=${SHAPE:---layers 2 --width 128 --heads 4 --kv-heads 2 --head-size 32 --hidden 256}
-curriculum=${CURRICULUM:-256:800,512:600}
+shape=${SHAPE:---layers 3 --width 128 --heads 4 --kv-heads 2 --head-size 32 --hidden 256}
+curriculum=${CURRICULUM:-256:1200,512:500}
 tokens=${TOKENS:-8192}  # of a step
-rate=${RATE:-2e-3}
-lessons=${LESSONS:-text:2,recall:2,needle:1,needles:2,common_words:1,frequent_words:1,variables:1}
-budgets=${BUDGETS:-16 64}  # top-k to train with, beside dense
+rate=${RATE:-3e-3}
+lessons=${LESSONS:-text:2,recall:4,needles:2,needle:1,variables:1,common_words:1,frequent_words:1}
+budgets=${BUDGETS:-8 32}  # top-k to train with, beside dense
 seeds=${SEEDS:-1 2 3}
 # What is measured, on text that is held out.
 retrieval=${RETRIEVAL:-needle needles variables}
 aggregation=${AGGREGATION:-common_words frequent_words}
 decoding=${DECODING:-4 8 16 32 64 128}  # top-k to decode with, beside dense
-imprecise=${IMPRECISE:-16 64}           # top-k that misses some: budgets ...
-precisions=${PRECISIONS:-0 .1 .2 .3 .4 .5 .6 .7 .8 .9 1}  # ... and the shares that are found
-count=${COUNT:-64}                      # texts of a task
+imprecise=${IMPRECISE:-8 32}           # top-k that misses some: budgets ...
+precisions=${PRECISIONS:-0 .25 .5 .75 .9 1}  # ... and the shares that are found
+count=${COUNT:-128}                      # texts of a task
 # How.
 jobs=${JOBS:-2}  # at a time, of one thread each: faster than one at a time of more threads
 program=${PROGRAM:-build/release/examples/train}
