@@ -6,8 +6,8 @@
 
 #include <gtest/gtest.h>
 
-#include "examples/gguf_writer.h"
 #include "generate/gguf.h"
+#include "generate/gguf_writer.h"
 
 namespace train {
 namespace {
@@ -19,11 +19,11 @@ engine::Tokenizer tokenizer() {
   engine::GgufWriter file;
   file.text("tokenizer.ggml.model", "llama");
   file.texts("tokenizer.ggml.tokens", pieces());
-  file.numbers("tokenizer.ggml.scores", 6, scores());
-  file.numbers("tokenizer.ggml.token_type", 5, kinds());
-  file.u32("tokenizer.ggml.bos_token_id", kBos);
-  file.u32("tokenizer.ggml.eos_token_id", kEos);
-  file.u32("tokenizer.ggml.unknown_token_id", kUnknown);
+  file.numbers("tokenizer.ggml.scores", scores());
+  file.integers("tokenizer.ggml.token_type", kinds());
+  file.count("tokenizer.ggml.bos_token_id", kBos);
+  file.count("tokenizer.ggml.eos_token_id", kEos);
+  file.count("tokenizer.ggml.unknown_token_id", kUnknown);
   file.flag("tokenizer.ggml.add_space_prefix", false);
   return engine::Tokenizer(engine::Gguf(file.bytes()));
 }
