@@ -2,6 +2,7 @@
 #include "trainer.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "generate/error.h"
 #include "parallel.h"
@@ -20,6 +21,13 @@ std::uint64_t mix(std::uint64_t x) {  // splitmix64
   return x ^ (x >> 31);
 }
 
+/// Before anything is as large as it says.
+const engine::Shape& checked(const engine::Shape& shape) {
+  if (shape.heads % shape.kv_heads != 0) engine::fail("train: ", shape.kv_heads, " KV heads do not divide ", shape.heads, " heads");
+  if (shape.head_size % 2 != 0) engine::fail("train: a head of ", shape.head_size, " values has no pairs to rotate");
+  return shape;
+}
+
 }  // namespace
 
 std::mt19937_64 random_of(std::uint64_t seed, std::uint64_t step, std::uint64_t index) {
@@ -27,7 +35,7 @@ std::mt19937_64 random_of(std::uint64_t seed, std::uint64_t step, std::uint64_t 
 }
 
 Trainer::Trainer(const Recipe& recipe, const Corpus& corpus, std::size_t threads)
-    : recipe_(recipe), model_(recipe.shape), task_(make_mixture(recipe.tasks, corpus, Part::kTraining)) {
+    : recipe_(recipe), model_(checked(recipe.shape)), task_(make_mixture(recipe.tasks, corpus, Part::kTraining)) {
   const skim::StageList estimator = skim::parse(recipe.estimator);
   for (std::size_t i = 0; i < threads; ++i) workers_.push_back({TrainedAttention<float>(recipe.shape, estimator), {}, {}, {}});
   gradients_.resize(kSums);
@@ -76,6 +84,10 @@ StepReport Trainer::step() {
   StepReport report{.context = context, .tokens = texts * context};
   for (const double loss : losses) report.loss += loss / weight_sum;
   report.gradient_norm = clip(gradient, recipe_.clip);
+  if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) {
+    engine::fail("train: step ", state_.step + 1, " has a loss of ", report.loss, " and a gradient of ", report.gradient_norm,
+                 "; the weights are those of the step before");
+  }
   recipe_.optimizer.update(model_.layout(), state_.step + 1, recipe_.rate_of(state_.step), gradient, state_.weights,
                            state_.first_moments, state_.second_moments);
   ++state_.step;

@@ -36,6 +36,7 @@ class Trainer {
   /// Goes on from a checkpoint. Throws std::runtime_error when it is of another recipe.
   void resume(Checkpoint checkpoint);
 
+  /// Throws std::runtime_error, with everything as it was, when loss or gradient are not finite.
   StepReport step();
 
   std::uint64_t steps_done() const { return state_.step; }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A run is the same bits on any number of threads, and when it was stopped and went on, however it was stopped.
+#include <cmath>
 #include <csignal>
 #include <cstdlib>
 #include <string>
@@ -96,6 +97,28 @@ TEST(Runs, RefuseACheckpointOfAnother) {
   EXPECT_NE(error.find("estimator=dense"), std::string::npos) << error;
   EXPECT_NE(error.find("estimator=topk(16)"), std::string::npos) << error;
   EXPECT_EQ(sparse.state().weights, before);
+}
+
+TEST(Runs, StopAtALossThatIsNoNumber) {
+  const Corpus corpus({some_text()});
+  Trainer trainer(small_recipe("dense"), corpus, 1);
+  trainer.step();
+  Checkpoint poisoned = trainer.state();
+  poisoned.weights[0] = INFINITY;
+  trainer.resume(poisoned);
+  EXPECT_NE(error_of([&] { trainer.step(); }).find("step 2 has a loss of"), std::string::npos);
+  EXPECT_EQ(trainer.state().weights, poisoned.weights);
+  EXPECT_EQ(trainer.steps_done(), 1u);
+}
+
+TEST(Runs, RefuseShapesThatDoNotFit) {
+  const Corpus corpus({some_text()});
+  Recipe recipe = small_recipe("dense");
+  recipe.shape.kv_heads = 3;
+  EXPECT_EQ(error_of([&] { Trainer(recipe, corpus, 1); }), "train: 3 KV heads do not divide 4 heads");
+  recipe = small_recipe("dense");
+  recipe.shape.head_size = 7;
+  EXPECT_EQ(error_of([&] { Trainer(recipe, corpus, 1); }), "train: a head of 7 values has no pairs to rotate");
 }
 
 /// The program itself, in a folder.
