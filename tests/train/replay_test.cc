@@ -5,6 +5,7 @@
 
 #include "core/expect_error.h"
 #include "skim/skim.h"
+#include "support/indexes.h"
 #include "support/threads.h"
 #include "support/training_problem.h"
 
@@ -159,6 +160,28 @@ TEST(Replay, ByAnIndex) {
     attend(parse(text), p.query(), kv, step.state(), {.record = &forward});
     select(parse(text), p.query(), kv, again);
     EXPECT_TRUE(same_record(again, forward)) << text;
+    backward(forward, p.query(), kv, step.gradients());
+    EXPECT_TRUE(agrees(step, lists_of(forward, p))) << text;
+  }
+}
+
+TEST(Replay, ByHashTables) {
+  const TrainingProblem<float> p({4, 2, 40, 8}, 300, 600, 9);
+  TrainingStep<float> step(p);
+  std::vector<LshTables> tables;
+  for (std::size_t h = 0; h < 2; ++h) tables.push_back(lsh_tables_of(step.views[h], 4, 12));
+  using Kv = decltype(with_index(step.views[0], tables[0]));
+  std::vector<Kv> views;
+  for (std::size_t h = 0; h < 2; ++h) views.push_back(with_index(step.views[h], tables[h]));
+  const LayerKv<Kv> kv{views, 2};
+  for (const char* text : {"lsh(4,12)", "sinks(3)+window(9)+lsh(4,12,collisions=1)"}) {
+    SelectionRecord forward, again;
+    attend(parse(text), p.query(), kv, step.state(), {.record = &forward});
+    select(parse(text), p.query(), kv, again);
+    EXPECT_TRUE(same_record(again, forward)) << text;
+    std::size_t weighted = 0;
+    for (std::size_t i = 0; i < forward.size(); ++i) weighted += forward[i].log_weights != nullptr;
+    EXPECT_GT(weighted, forward.size() / 2) << "it has sampled";
     backward(forward, p.query(), kv, step.gradients());
     EXPECT_TRUE(agrees(step, lists_of(forward, p))) << text;
   }
