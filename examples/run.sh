@@ -40,8 +40,10 @@ if [ -z "${SKIM_MODEL:-}" ]; then
   hay=$(head -c 1960 "$text")
   prompt="${hay:0:500} The number of kabo is 4829.${hay:500} The number of kabo is"
   for estimator in "${estimators[@]}"; do
-    answer=$("$programs/generate" --model "$model" --prompt "$prompt" --estimator "$estimator" --tokens 6 --temperature 0 2>/dev/null)
-    printf '%-36s 4829 is said to be%s\n' "$estimator" "$answer"
+    # It also says what it has read, which is of no interest here unless it fails.
+    answer=$("$programs/generate" --model "$model" --prompt "$prompt" --estimator "$estimator" --tokens 5 --temperature 0 2>&1) ||
+      { echo "$answer"; exit 1; }
+    printf '%-36s says:%s\n' "$estimator" "$(head -n 1 <<< "$answer")"
   done
 fi
 

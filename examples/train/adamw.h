@@ -40,7 +40,7 @@ struct AdamW {
     const auto second_scale = static_cast<float>(1 / (1 - std::pow(second_decay, steps)));
     const auto small = static_cast<float>(epsilon);
     for (const Place* place : layout.places()) {
-      const auto kept = static_cast<float>(place->is_gain() ? 1 : 1 - rate * weight_decay);
+      const auto kept = static_cast<float>(place->is_gain ? 1 : 1 - rate * weight_decay);
       for (std::size_t i = place->begin; i < place->begin + place->size(); ++i) {
         const float g = gradient[i];
         first[i] = b1 * first[i] + (1 - b1) * g;

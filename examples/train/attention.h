@@ -54,12 +54,6 @@ class TrainedAttention final : public Attention<Real> {
   skim::Workspace workspace_;
 };
 
-/// How many rows read what is given; those behind decode what follows it. The first of them predicts the first answer, or in
-/// a text without questions what comes after its middle.
-inline std::size_t prompt_rows(const Sample& sample) {
-  return sample.answers.empty() ? sample.tokens.size() / 2 : sample.answers.front().begin - 1;
-}
-
 /// One estimator for the rows that read a prompt, another for those that decode. Decode: a StageList or an ImpreciseTopK.
 template <class Decode>
 class PromptedAttention final : public Attention<float> {

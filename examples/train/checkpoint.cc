@@ -71,6 +71,8 @@ Checkpoint parse(std::span<const std::byte> bytes, std::string_view what) {
 
   Checkpoint checkpoint;
   checkpoint.step = in.number<std::uint64_t>("step");
+  checkpoint.losses = in.number<std::uint64_t>("losses");
+  checkpoint.loss_sum = in.number<double>("sum of losses");
   const auto recipe_bytes = in.number<std::uint64_t>("bytes of the recipe");
   const auto weight_count = in.number<std::uint64_t>("number of weights");
   const auto array_bytes = engine::multiply(weight_count, sizeof(float));
@@ -111,6 +113,7 @@ void save(const Checkpoint& checkpoint, const std::filesystem::path& path) {
   }
   engine::ByteWriter out;
   out.raw(kMagic).number(kVersion).number(checkpoint.step);
+  out.number(checkpoint.losses).number(checkpoint.loss_sum);
   out.number<std::uint64_t>(checkpoint.recipe.size()).number<std::uint64_t>(count);
   out.raw(checkpoint.recipe).pad(kWord);
   for (const auto* array :

@@ -2,7 +2,7 @@
 // A training run on disk, so that it can be stopped at any moment and go on to the same bits. The file is
 // words of 8 bytes, little-endian:
 //
-//   "skim run", version, step, bytes of the recipe, number of weights
+//   "skim run", version, step, losses, sum of them, bytes of the recipe, number of weights
 //   recipe, weights, first moments, second moments      each padded with zeros to a whole word
 //   checksum of all words before it
 #pragma once
@@ -18,6 +18,8 @@ namespace train {
 struct Checkpoint {
   std::string recipe;      // settings of the run, as text; a run resumes only its own
   std::uint64_t step = 0;  // steps that are done
+  std::uint64_t losses = 0;  // steps since the last line of the loss curve ...
+  double loss_sum = 0;       // ... and the sum of their losses
   std::vector<float> weights, first_moments, second_moments;  // of AdamW, equally long
 };
 

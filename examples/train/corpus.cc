@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "corpus.h"
 
-#include <fstream>
-#include <iterator>
+#include <cstddef>
 
 #include "generate/error.h"
+#include "generate/whole_file.h"
 
 namespace train {
 namespace {
 
 std::string read_text(const std::filesystem::path& path) {
-  if (!std::filesystem::is_regular_file(path)) engine::fail("corpus: ", path, " is not a file");
-  std::ifstream in(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (!in) engine::fail("corpus: cannot read ", path);
-  return text;
+  const std::vector<std::byte> bytes = engine::read_whole(path, "corpus");
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 }  // namespace
@@ -34,6 +31,12 @@ Corpus Corpus::read(const std::vector<std::filesystem::path>& paths) {
   std::vector<std::string> texts;
   for (const auto& path : paths) texts.push_back(read_text(path));
   return Corpus(texts);
+}
+
+std::uint64_t Corpus::fingerprint() const {
+  std::uint64_t sum = 0xCBF29CE484222325u;  // FNV-1a
+  for (const char c : training_) sum = (sum ^ static_cast<unsigned char>(c)) * 0x100000001B3u;
+  return sum;
 }
 
 }  // namespace train

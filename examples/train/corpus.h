@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -20,6 +21,8 @@ class Corpus {
 
   std::string_view training() const { return training_; }
   std::string_view held_out() const { return held_out_; }
+  /// Of what models learn from: another text has another.
+  std::uint64_t fingerprint() const;
 
  private:
   std::string training_;

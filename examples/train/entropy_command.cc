@@ -16,7 +16,7 @@ void entropy(const EntropyArguments& arguments, std::size_t threads) {
 
   std::printf("%-16s %5s %4s %8s %8s\n", "task", "layer", "head", "entropy", "keys");
   for (const std::string& name : arguments.tasks) {
-    const Task task = make_task(name, corpus, Part::kHeldOut);
+    const Task task = make_task(name, corpus, arguments.is_unseen ? Part::kTraining : Part::kHeldOut);
     const HeadEntropies entropies = head_entropies(loaded.model, loaded.weights, task, loaded.context,
                                                    arguments.count, arguments.seed, threads);
     for (std::size_t layer = 0; layer < shape.layers; ++layer) {

@@ -32,13 +32,21 @@ std::vector<Decoder> decoders(const EvaluateArguments& arguments, const engine::
       const ImpreciseTopK decode{static_cast<skim::Position>(k), precision};
       decode.validate();
       char name[64];
-      std::snprintf(name, sizeof name, "topk(%zu)*%g", k, precision);
+      std::snprintf(name, sizeof name, "topk(%zu)*%g", k, static_cast<double>(decode.kept()) / static_cast<double>(k));
       all.push_back({name, [=] {
                        return std::make_unique<PromptedAttention<ImpreciseTopK>>(shape, prompt, decode);
                      }});
     }
   }
   return all;
+}
+
+/// A mean over answers; a text without questions has none.
+std::string shown(double mean, std::size_t answers) {
+  if (answers == 0) return "-";
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4f", mean);
+  return text;
 }
 
 }  // namespace
@@ -51,13 +59,13 @@ void evaluate(const EvaluateArguments& arguments, std::size_t threads) {
   std::printf("%-16s %-28s %8s %9s %8s %10s %8s\n", "task", "estimator", "context", "accuracy",
               "answers", "answer_nll", "bits");
   for (const std::string& name : arguments.tasks) {
-    const Task task = make_task(name, corpus, Part::kHeldOut);
+    const Task task = make_task(name, corpus, arguments.is_unseen ? Part::kTraining : Part::kHeldOut);
     for (const Decoder& decoder : all) {
       const Evaluation e = evaluate(loaded.model, loaded.weights, task, loaded.context, arguments.count,
                                     arguments.seed, decoder.make, threads);
-      std::printf("%-16s %-28s %8zu %9.4f %8zu %10.4f %8.4f\n", name.c_str(), decoder.name.c_str(),
-                  loaded.context, e.accuracy(), e.answers,
-                  e.answer_nll / static_cast<double>(e.answer_tokens), e.bits());
+      std::printf("%-16s %-28s %8zu %9s %8zu %10s %8.4f\n", name.c_str(), decoder.name.c_str(), loaded.context,
+                  shown(e.accuracy(), e.answers).c_str(), e.answers,
+                  shown(e.answer_nll / static_cast<double>(e.answer_tokens), e.answers).c_str(), e.bits());
       std::fflush(stdout);
     }
   }

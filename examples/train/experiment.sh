@@ -12,6 +12,7 @@ shape=${SHAPE:---layers 3 --width 128 --heads 4 --kv-heads 2 --head-size 32 --hi
 curriculum=${CURRICULUM:-256:1200,512:500}
 tokens=${TOKENS:-8192}  # of a step
 rate=${RATE:-3e-3}
+warmup=${WARMUP:-100}  # steps
 lessons=${LESSONS:-text:2,recall:4,needles:2,needle:1,variables:1,common_words:1,frequent_words:1}
 budgets=${BUDGETS:-8 32}  # top-k to train with, beside dense
 seeds=${SEEDS:-1 2 3}
@@ -33,6 +34,12 @@ fail() { echo "experiment.sh: $*" >&2; exit 1; }
 here=$(cd "$(dirname "$0")" && pwd)
 dir=$1 texts=("${@:2}")
 mkdir -p "$dir"
+exec 9> "$dir/lock"
+flock -n 9 || fail "another one works in $dir"
+if [ -n "$page" ]; then  # now, and not after hours
+  command -v gnuplot > /dev/null || fail "figures need gnuplot (Debian: apt install gnuplot-nox); PAGE= makes none"
+  bash "$here/page.sh" --check "$page"
+fi
 if [ ${#texts[@]} = 0 ]; then
   texts=("$dir/kjv.txt")
   if [ ! -s "${texts[0]}" ]; then
@@ -56,13 +63,13 @@ estimator_of() { [ "$1" = dense ] && echo dense || echo "topk(${1#topk})"; }
 trained() {
   local name=$1 model=$dir/$1.gguf
   # shellcheck disable=SC2206  # the settings are words
-  local command=(run --text "${texts[@]}" $shape --curriculum "$curriculum" --tokens "$tokens" --rate "$rate"
+  local command=(run --text "${texts[@]}" $shape --curriculum "$curriculum" --tokens "$tokens" --rate "$rate" --warmup "$warmup"
                  --tasks "$lessons" --estimator "$(estimator_of "${name%-*}")" --seed "${name##*-}" --out "$model")
-  if [ -e "$model" ]; then
-    [ "${command[*]}" = "$(cat "$dir/$name.command")" ] && return
-    echo "experiment.sh: $model was trained with other settings: another DIR, or remove it" >&2
+  if [ -e "$dir/$name.command" ] && [ "${command[*]}" != "$(cat "$dir/$name.command")" ]; then
+    echo "experiment.sh: $name was trained with other settings: another DIR, or rm $dir/$name.*" >&2
     return 255  # xargs then starts no more
   fi
+  if [ -e "$model" ]; then return; fi
   echo "${command[*]}" > "$dir/$name.command"
   shown "$name" "$program" --threads 1 "${command[@]}" --checkpoint "$dir/$name.checkpoint" --curve "$dir/$name.csv" || return 255
   [ -e "$model" ] || return 255  # stopped
@@ -97,7 +104,7 @@ done
 # each FUNCTION: of every model. Arrays do not go through the environment, so jobs get settings and functions as text.
 each() {
   local all
-  all=$(declare -p dir texts program shape curriculum tokens rate lessons retrieval aggregation decoding imprecise precisions count
+  all=$(declare -p dir texts program shape curriculum tokens rate warmup lessons retrieval aggregation decoding imprecise precisions count
         declare -f shown estimator_of trained measured evaluated)
   printf '%s\n' "${models[@]}" | xargs -P "$jobs" -n 1 bash -c "set -euo pipefail; $all; $1 \"\$1\"" "$1" ||
     fail "not all of it is done"
@@ -120,8 +127,7 @@ gather entropy
 # Speeds are of the longest texts: medians of what the logs say, "step 20 of 40, context 256: loss 5.2, gradient 2.3, 42277
 # tokens/s". (A run that is the last one has the machine for itself.)
 for name in "${models[@]}"; do
-  longest=${curriculum##*,}
-  longest=${longest%:*}
+  longest=$(tr , '\n' <<< "$curriculum" | cut -d : -f 1 | sort -n | tail -n 1)
   sed -n "s|^step .* context $longest: .* \([0-9]*\) tokens/s.*|\1|p" "$dir/$name.log" | sort -n |
     awk -v kind="$(estimator_of "${name%-*}")" -v seed="${name##*-}" -v context="$longest" -v OFS='\t' \
       '{ speed[NR] = $1 } END { if (NR) print kind, seed, context, speed[int((NR + 1) / 2)] }'

@@ -12,16 +12,21 @@ Layout::Layout(const engine::Shape& shape) {
     size += placed.size();
     return placed;
   };
+  const auto gain = [&](const std::string& name) {
+    Place placed = place(name, 1, width);
+    placed.is_gain = true;
+    return placed;
+  };
   embedding = place("token_embd", shape.vocabulary, width);
   for (std::size_t i = 0; i < shape.layers; ++i) {
     const std::string prefix = "blk." + std::to_string(i) + ".";
     Layer layer;
-    layer.attention_norm = place(prefix + "attn_norm", 1, width);
+    layer.attention_norm = gain(prefix + "attn_norm");
     layer.query = place(prefix + "attn_q", q_width, width);
     layer.key = place(prefix + "attn_k", kv_width, width);
     layer.value = place(prefix + "attn_v", kv_width, width);
     layer.output = place(prefix + "attn_output", width, q_width);
-    layer.feed_forward_norm = place(prefix + "ffn_norm", 1, width);
+    layer.feed_forward_norm = gain(prefix + "ffn_norm");
     layer.gate = place(prefix + "ffn_gate", shape.hidden, width);
     layer.up = place(prefix + "ffn_up", shape.hidden, width);
     layer.down = place(prefix + "ffn_down", width, shape.hidden);
@@ -29,7 +34,7 @@ Layout::Layout(const engine::Shape& shape) {
     layer.gate_up = {"", 2 * shape.hidden, width, layer.gate.begin};
     layers.push_back(layer);
   }
-  norm = place("output_norm", 1, width);
+  norm = gain("output_norm");
 }
 
 std::vector<const Place*> Layout::places() const {

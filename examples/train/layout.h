@@ -18,9 +18,9 @@ struct Place {
   std::size_t rows = 0;
   std::size_t columns = 0;
   std::size_t begin = 0;
+  bool is_gain = false;
 
   std::size_t size() const { return rows * columns; }
-  bool is_gain() const { return rows == 1; }
 };
 
 /// The tensor at `place`, in an array of that layout.

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "generate/error.h"
 #include "generate/gguf.h"
 #include "model_file.h"
 #include "transformer.h"
@@ -26,10 +27,16 @@ struct LoadedModel {
   LoadedModel(const engine::Gguf& file, std::size_t wanted)
       : LoadedModel(file, engine::Llama(file).shape(), wanted) {}
   LoadedModel(const engine::Gguf& file, const engine::Shape& shape, std::size_t wanted)
-      : context(wanted ? wanted : shape.context),
+      : context(checked(wanted ? wanted : shape.context)),
         weights(load_weights(file, shape)),
         model(with(shape, context)) {}
 
+  /// Before the tables of rotary positions are as large as it says.
+  static std::size_t checked(std::size_t context) {
+    constexpr std::size_t kMost = 1 << 20;
+    if (context > kMost) engine::fail("train: a context of ", context, " is more than ", kMost);
+    return context;
+  }
   static engine::Shape with(engine::Shape shape, std::size_t context) {
     shape.context = std::max(shape.context, context);
     return shape;

@@ -16,7 +16,10 @@ int main(int argc, char** argv) {
   CLI::App app{"Trains small Llama models with sparse attention, and evaluates them on long-context tasks."};
   app.require_subcommand(1);
   std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
-  app.add_option("--threads", threads, "threads; results do not depend on them")->check(CLI::PositiveNumber)->capture_default_str();
+  app.fallthrough();  // --threads may stand behind the command
+  app.add_option("--threads", threads, "threads; results do not depend on them")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
 
   train::RunArguments run;
   train::Recipe& recipe = run.recipe;
@@ -37,18 +40,19 @@ int main(int argc, char** argv) {
   option("--curriculum", run.curriculum, "CONTEXT:STEPS,... one after the other");
   option("--tokens", recipe.tokens, "tokens of a step")->check(CLI::PositiveNumber);
   option("--rate", recipe.rate, "highest learning rate")->check(CLI::PositiveNumber);
-  option("--warmup", recipe.warmup, "steps until then");
+  option("--warmup", recipe.warmup, "steps until then")->check(CLI::NonNegativeNumber);
   option("--weight-decay", recipe.optimizer.weight_decay, "of AdamW")->check(CLI::NonNegativeNumber);
   option("--clip", recipe.clip, "longest gradient")->check(CLI::PositiveNumber);
-  option("--seed", recipe.seed, "of weights and texts");
+  option("--seed", recipe.seed, "of weights and texts")->check(CLI::NonNegativeNumber);
   option("--out", run.out, "GGUF file to write at the end");
   option("--checkpoint", run.checkpoint, "file to go on from, if it is there, and to write on the way");
   option("--checkpoint-every", run.checkpoint_every, "steps between checkpoints")->check(CLI::PositiveNumber);
   option("--report-every", run.report_every, "steps between lines of progress")->check(CLI::PositiveNumber);
   option("--curve", run.curve, "file for the loss curve");
-  option("--stop-after", run.stop_after, "stops after that step, with a checkpoint; 0: at the end");
+  option("--stop-after", run.stop_after, "stops after that step, with a checkpoint; 0: at the end")
+      ->check(CLI::NonNegativeNumber);
   option("--name", run.origin.name, "name of the model, in its file");
-  option("--license", run.origin.license, "licence of the model, in its file");
+  option("--license", run.origin.license, "licence of the model, in its file; empty: none is named");
   runs.add_flag("--f32", run.as_f32, "write matrices in f32, not f16");
 
   train::EvaluateArguments evaluation;
@@ -60,14 +64,18 @@ int main(int argc, char** argv) {
   choice("--text", evaluation.texts, "files of text, the same as in training")->required()->check(CLI::ExistingFile);
   choice("--task", evaluation.tasks, "tasks");
   choice("--estimator", evaluation.estimators, "attention of the rows that decode, such as 'topk(64)'");
-  choice("--topk", evaluation.topk, "attention of the rows that decode: approximate top-k, of so many keys")
-      ->check(CLI::PositiveNumber);
-  choice("--precision", evaluation.precisions, "share of the exact ones among these")->check(CLI::Range(0.0, 1.0));
+  CLI::Option* topk = choice("--topk", evaluation.topk, "attention of the rows that decode: approximate top-k, of so many keys")
+                          ->check(CLI::PositiveNumber);
+  choice("--precision", evaluation.precisions, "share of the exact ones among these, rounded to whole keys")
+      ->check(CLI::Range(0.0, 1.0))
+      ->needs(topk);
   choice("--prompt", evaluation.prompt,
          "attention of the rows that read the prompt; empty: as those that decode, dense with --topk");
-  choice("--context", evaluation.context, "tokens of a text; 0: the model's context");
+  choice("--context", evaluation.context, "tokens of a text; 0: the model's context")->check(CLI::NonNegativeNumber);
   choice("--count", evaluation.count, "texts of each task")->check(CLI::PositiveNumber);
-  choice("--seed", evaluation.seed, "of the texts");
+  choice("--seed", evaluation.seed, "of the texts")->check(CLI::NonNegativeNumber);
+  constexpr const char* kUnseen = "the model has learnt from none of these files: use all but the last twentieth, not that alone";
+  evaluates.add_flag("--unseen", evaluation.is_unseen, kUnseen);
 
   train::EntropyArguments entropy;
   CLI::App& entropies = *app.add_subcommand("entropy", "measures how many keys the heads of a model attend to");
@@ -77,9 +85,10 @@ int main(int argc, char** argv) {
   setting("--model", entropy.model, "GGUF file")->required()->check(CLI::ExistingFile);
   setting("--text", entropy.texts, "files of text, the same as in training")->required()->check(CLI::ExistingFile);
   setting("--task", entropy.tasks, "tasks");
-  setting("--context", entropy.context, "tokens of a text; 0: the model's context");
+  setting("--context", entropy.context, "tokens of a text; 0: the model's context")->check(CLI::NonNegativeNumber);
   setting("--count", entropy.count, "texts of each task")->check(CLI::PositiveNumber);
-  setting("--seed", entropy.seed, "of the texts");
+  setting("--seed", entropy.seed, "of the texts")->check(CLI::NonNegativeNumber);
+  entropies.add_flag("--unseen", entropy.is_unseen, kUnseen);
   CLI11_PARSE(app, argc, argv);
 
   try {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model_file.h"
 
+#include <algorithm>
+
 #include "bytes.h"
 #include "generate/error.h"
 #include "generate/gguf_writer.h"
@@ -15,7 +17,7 @@ void save_model(const engine::Shape& shape, std::span<const float> weights, cons
   engine::GgufWriter out;
   out.text("general.architecture", "llama");
   out.text("general.name", origin.name);
-  out.text("general.license", origin.license);
+  if (!origin.license.empty()) out.text("general.license", origin.license);
   out.text("general.description", origin.description);
   out.count("llama.block_count", count(shape.layers));
   out.count("llama.context_length", count(shape.context));
@@ -41,8 +43,8 @@ void save_model(const engine::Shape& shape, std::span<const float> weights, cons
   if (weights.size() != layout.size) engine::fail("train: ", weights.size(), " weights but the model has ", layout.size);
   for (const Place* place : layout.places()) {
     std::vector<std::uint64_t> dims{place->columns};
-    if (!place->is_gain()) dims.push_back(place->rows);
-    const bool is_f16 = as_f16 && !place->is_gain();
+    if (!place->is_gain) dims.push_back(place->rows);
+    const bool is_f16 = as_f16 && !place->is_gain;
     out.tensor(place->name, is_f16 ? engine::TensorType::kF16 : engine::TensorType::kF32, dims,
                weights.subspan(place->begin, place->size()));
   }
@@ -50,6 +52,18 @@ void save_model(const engine::Shape& shape, std::span<const float> weights, cons
 }
 
 std::vector<float> load_weights(const engine::Gguf& file, const engine::Shape& shape) {
+  // Another vocabulary would take our bytes for its tokens, and other constants would compute another model.
+  const std::vector<std::string> ours = pieces();
+  const auto theirs = file.texts("tokenizer.ggml.tokens");
+  if (!std::equal(theirs.begin(), theirs.end(), ours.begin(), ours.end())) {
+    engine::fail("train: the file is no model of bytes: it has ", theirs.size(), " tokens, those of train run are ", ours.size());
+  }
+  const float theta = file.find_number("llama.rope.freq_base").value_or(0);
+  const float epsilon = file.find_number("llama.attention.layer_norm_rms_epsilon").value_or(0);
+  if (theta != static_cast<float>(kTheta) || epsilon != static_cast<float>(kEpsilon)) {
+    engine::fail("train: the file has a rope base of ", theta, " and an epsilon of ", epsilon, ", but only ", kTheta, " and ",
+                 kEpsilon, " are supported");
+  }
   const Layout layout(shape);
   std::vector<float> weights(layout.size);
   for (const Place* place : layout.places()) {

@@ -15,7 +15,7 @@ namespace train {
 /// What a file says of where its model comes from.
 struct Origin {
   std::string name;
-  std::string license;
+  std::string license;  // empty: none is named
   std::string description;  // the recipe
 };
 

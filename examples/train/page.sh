@@ -6,7 +6,7 @@
 #   bash examples/train/page.sh DIR [PAGE]
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-dir=$1 page=${2:-$here/README.md}
+dir=$1 page=${2:-$here/README.md}  # --check for a folder: only whether the page has its markers
 retrieval=${RETRIEVAL:-needle needles variables}
 aggregation=${AGGREGATION:-common_words frequent_words}
 for marker in '<!-- begin experiment -->' '<!-- end experiment -->'; do
@@ -15,6 +15,7 @@ for marker in '<!-- begin experiment -->' '<!-- end experiment -->'; do
     exit 1
   fi
 done
+if [ "$dir" = --check ]; then exit; fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

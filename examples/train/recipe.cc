@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "generate/error.h"
+#include "tasks.h"
 
 namespace train {
 
@@ -31,8 +32,24 @@ double Recipe::rate_of(std::size_t step) const {
   return rate * (last_rate + (1 - last_rate) * 0.5 * (1 + std::cos(std::numbers::pi * done)));
 }
 
+void Recipe::check(std::size_t bytes) const {
+  if (shape.heads % shape.kv_heads != 0) engine::fail("train: ", shape.kv_heads, " KV heads do not divide ", shape.heads, " heads");
+  if (shape.head_size % 2 != 0) engine::fail("train: a head of ", shape.head_size, " values has no pairs to rotate");
+  for (const double number : {rate, clip, optimizer.weight_decay}) {
+    if (!std::isfinite(number)) engine::fail("train: rate ", rate, ", clip ", clip, " or decay ", optimizer.weight_decay, " is not finite");
+  }
+  if (warmup >= steps()) engine::fail("train: a warm-up of ", warmup, " steps is not shorter than the run, ", steps());
+  for (const Stage& stage : curriculum) {
+    if (stage.context < kMinContext) {
+      engine::fail("train: a context of ", stage.context, " is shorter than the tasks', which is ", kMinContext, " or more");
+    }
+    if (stage.context > bytes) engine::fail("train: a context of ", stage.context, " is longer than the text, ", bytes, " bytes");
+  }
+}
+
 std::string Recipe::text() const {
   std::ostringstream out;
+  out.precision(17);  // equal numbers only are equal texts
   out << "layers=" << shape.layers << " width=" << shape.width << " heads=" << shape.heads << " kv_heads=" << shape.kv_heads
       << " head_size=" << shape.head_size << " hidden=" << shape.hidden << " vocabulary=" << shape.vocabulary
       << " context=" << shape.context << " estimator=" << estimator << " tasks=" << tasks << " curriculum=";
@@ -50,7 +67,7 @@ std::vector<Recipe::Stage> parse_curriculum(const std::string& text) {
   const auto number = [&](char until) {
     std::size_t value = 0;
     const auto [stop, error] = std::from_chars(at, end, value);
-    const bool ends = stop == end ? until == ',' : *stop == until;
+    const bool ends = stop == end ? until == ',' : *stop == until && stop + 1 != end;
     if (error != std::errc() || value == 0 || !ends) {
       engine::fail("train: curriculum \"", text, "\" is not of the form CONTEXT:STEPS,CONTEXT:STEPS");
     }
@@ -74,7 +91,7 @@ std::vector<float> first_weights(const engine::Shape& shape, std::uint64_t seed)
   };
   std::vector<float> weights(layout.size, 1.0f);  // gains stay at 1
   for (const Place* place : layout.places()) {
-    if (place->is_gain()) continue;
+    if (place->is_gain) continue;
     double deviation = 1 / std::sqrt(static_cast<double>(place->columns));
     if (place == &layout.embedding) deviation = 0.02;
     for (const Layout::Layer& layer : layout.layers) {

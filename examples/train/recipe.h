@@ -21,10 +21,10 @@ struct Recipe {
 
   engine::Shape shape{};
   std::string estimator = "dense";
-  std::string tasks = "text";
-  std::vector<Stage> curriculum;
+  std::string tasks = "text:4,recall:3,needles:3,needle:1,variables:1,common_words:1,frequent_words:1";
+  std::vector<Stage> curriculum{};
   std::size_t tokens = 8192;  // of a step, rounded down to whole texts
-  double rate = 2e-3;
+  double rate = 3e-3;
   double last_rate = 0.05;  // share of the rate that is left at the end
   std::size_t warmup = 100;  // steps
   double clip = 1;
@@ -36,7 +36,10 @@ struct Recipe {
   std::size_t context_of(std::size_t step) const;
   /// Rises over the warm-up, then falls by half a cosine.
   double rate_of(std::size_t step) const;
-  /// Everything above, as one line. Equal lines are equal runs.
+  /// Throws std::runtime_error where the parts do not fit together, or to a text of `bytes`: now, and not after the steps
+  /// that would still have worked.
+  void check(std::size_t bytes) const;
+  /// Everything above, as one line. Equal lines are equal runs of the same text.
   std::string text() const;
 };
 

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "bytes.h"
+#include "generate/whole_file.h"
 #include "loss_curve.h"
 #include "trainer.h"
 
@@ -31,16 +32,14 @@ std::string duration(double seconds) {
   return text;
 }
 
-/// What has been seen since the last line.
+/// Says how far a run has come.
 class Report {
  public:
-  explicit Report(const Trainer& trainer) : trainer_(trainer) {}
+  explicit Report(Trainer& trainer) : trainer_(trainer) {}
 
   void add(const StepReport& step) {
     last_ = step;
-    loss_ += step.loss;
     tokens_ += step.tokens;
-    ++steps_;
   }
 
   /// One line of progress, and one of the loss curve.
@@ -54,26 +53,27 @@ class Report {
       const std::size_t context = recipe.context_of(i);
       tokens_left += static_cast<double>(std::max<std::size_t>(1, recipe.tokens / context) * context);
     }
-    const double loss = loss_ / static_cast<double>(steps_);
+    const double loss = trainer_.take_mean_loss();
     std::fprintf(stderr, "step %zu of %zu, context %zu: loss %.4f, gradient %.2f, %.0f tokens/s, %s left\n", done,
                  recipe.steps(), last_.context, loss, last_.gradient_norm, speed, duration(tokens_left / speed).c_str());
     if (curve) {
       const double values[] = {static_cast<double>(last_.context), loss, last_.gradient_norm, recipe.rate_of(done - 1)};
       curve->append(done, values);
     }
-    loss_ = 0;
-    tokens_ = steps_ = 0;
+    tokens_ = 0;
     since_ = Clock::now();
   }
 
  private:
   using Clock = std::chrono::steady_clock;
-  const Trainer& trainer_;
+  Trainer& trainer_;
   StepReport last_;
-  double loss_ = 0;
-  std::size_t tokens_ = 0, steps_ = 0;
+  std::size_t tokens_ = 0;
   Clock::time_point since_ = Clock::now();
 };
+
+/// Now, and not after the last step, a file that cannot be written is an error.
+void require_writable(const std::filesystem::path& path) { const engine::WholeFile file(path); }
 
 }  // namespace
 
@@ -85,7 +85,7 @@ void run(RunArguments arguments, std::size_t threads) {
   const Corpus corpus = Corpus::read(arguments.texts);
   Trainer trainer(recipe, corpus, threads);
   std::fprintf(stderr, "%zu weights, %zu steps, %zu threads\n%s\n", trainer.model().layout().size, recipe.steps(), threads,
-               recipe.text().c_str());
+               trainer.state().recipe.c_str());
   if (!arguments.checkpoint.empty() && std::filesystem::exists(arguments.checkpoint)) {
     trainer.resume(load_checkpoint(arguments.checkpoint));
     std::fprintf(stderr, "goes on after step %zu\n", static_cast<std::size_t>(trainer.steps_done()));
@@ -95,26 +95,32 @@ void run(RunArguments arguments, std::size_t threads) {
     curve.emplace(arguments.curve, std::vector<std::string>{"context", "loss", "gradient_norm", "rate"},
                   trainer.steps_done());
   }
+  require_writable(arguments.out);
+  if (!arguments.checkpoint.empty()) require_writable(arguments.checkpoint);
+  std::uint64_t saved = trainer.steps_done();
   const auto save_state = [&] {
-    if (!arguments.checkpoint.empty()) save(trainer.state(), arguments.checkpoint);
+    if (arguments.checkpoint.empty() || saved == trainer.steps_done()) return;
+    save(trainer.state(), arguments.checkpoint);
+    saved = trainer.steps_done();
   };
 
   std::signal(SIGINT, ask_to_stop);
   std::signal(SIGTERM, ask_to_stop);
   Report report(trainer);
-  while (!trainer.is_done() && !is_asked_to_stop) {
+  const std::size_t last = arguments.stop_after ? arguments.stop_after : recipe.steps();
+  while (!trainer.is_done() && trainer.steps_done() < last && !is_asked_to_stop) {
     report.add(trainer.step());
     const std::uint64_t done = trainer.steps_done();
     if (done % arguments.report_every == 0 || trainer.is_done()) report.print(curve ? &*curve : nullptr);
     if (done % arguments.checkpoint_every == 0) save_state();
-    if (done == arguments.stop_after) break;
   }
   save_state();
   if (!trainer.is_done()) {
-    std::fprintf(stderr, "stopped after step %zu\n", static_cast<std::size_t>(trainer.steps_done()));
+    std::fprintf(stderr, "stopped after step %zu, %s\n", static_cast<std::size_t>(trainer.steps_done()),
+                 arguments.checkpoint.empty() ? "without a checkpoint: nothing is kept" : "the same command goes on");
     return;
   }
-  arguments.origin.description = recipe.text();
+  arguments.origin.description = trainer.state().recipe;
   save_model(recipe.shape, trainer.state().weights, arguments.origin, !arguments.as_f32, arguments.out);
   std::fprintf(stderr, "wrote %s\n", arguments.out.c_str());
 }

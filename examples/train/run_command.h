@@ -14,7 +14,7 @@ namespace train {
 
 struct RunArguments {
   Recipe recipe;
-  std::string curriculum = "2048:100";
+  std::string curriculum = "256:2000,512:1000,1024:1000,2048:2000";
   std::vector<std::filesystem::path> texts;
   std::filesystem::path out = "model.gguf";
   std::filesystem::path checkpoint;
@@ -23,7 +23,7 @@ struct RunArguments {
   std::size_t report_every = 20;
   std::size_t stop_after = 0;  // 0: at the end of the recipe
   bool as_f32 = false;
-  Origin origin{"skim", "Apache-2.0", ""};
+  Origin origin{"skim", "", ""};
 };
 
 /// Stops early, with a checkpoint, when it is asked to by SIGINT or SIGTERM.

@@ -12,8 +12,9 @@ trap 'rm -rf "$work"' EXIT
 
 # speed CONTEXT ESTIMATOR: of the last steps of a run of the program's default model.
 speed() {
-  "$program" --threads 1 run --text "$text" --curriculum "$1:4" --tokens 8192 --report-every 2 --estimator "$2" \
-    --out "$work/model.gguf" 2>&1 | sed -n 's|^step 4 .* \([0-9]*\) tokens/s.*|\1|p'
+  "$program" --threads 1 run --text "$text" --curriculum "$1:4" --tokens 8192 --warmup 1 --report-every 2 --estimator "$2" \
+    --out "$work/model.gguf" 2> "$work/log" || { cat "$work/log" >&2; exit 1; }
+  sed -n 's|^step 4 .* \([0-9]*\) tokens/s.*|\1|p' "$work/log"
 }
 
 printf '| context |'

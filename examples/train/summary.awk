@@ -13,9 +13,9 @@ function add_panel(name, tasks,    n, i, task) {
   for (i = 1; i <= n; ++i) panel[task[i]] = name
 }
 # What one line says of a seed; what several say, the tasks of a panel or the heads of a layer, is averaged. A text without
-# questions says "nan" of its answers.
+# questions says "-" of its answers.
 function add(measure, task, at, value,    key) {
-  if (value ~ /nan/) return
+  if (value == "-") return
   key = measure OFS $1 OFS task OFS at
   if (!(key in is_known)) { is_known[key] = 1; key_of[++keys] = key }
   if (!((key, $2) in times)) seeds_of[key] = seeds_of[key] " " $2

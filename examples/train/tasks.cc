@@ -31,7 +31,7 @@ std::size_t word_end(std::string_view text, std::size_t at) {
 /// Where `bytes` of `text` may begin.
 std::size_t somewhere(std::string_view text, std::size_t bytes, Random& random) {
   if (bytes > text.size()) {
-    engine::fail("task: a context of ", bytes, " is longer than the text, ", text.size(), " bytes");
+    engine::fail("task: a context of ", bytes, " is longer than this part of the text, ", text.size(), " bytes");
   }
   return below(text.size() - bytes + 1, random);
 }

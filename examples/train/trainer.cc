@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <sstream>
 
 #include "generate/error.h"
 #include "parallel.h"
@@ -21,11 +22,10 @@ std::uint64_t mix(std::uint64_t x) {  // splitmix64
   return x ^ (x >> 31);
 }
 
-/// Before anything is as large as it says.
-const engine::Shape& checked(const engine::Shape& shape) {
-  if (shape.heads % shape.kv_heads != 0) engine::fail("train: ", shape.kv_heads, " KV heads do not divide ", shape.heads, " heads");
-  if (shape.head_size % 2 != 0) engine::fail("train: a head of ", shape.head_size, " values has no pairs to rotate");
-  return shape;
+/// The recipe, if it fits together: before anything is as large as it says.
+const Recipe& checked(const Recipe& recipe, const Corpus& corpus) {
+  recipe.check(corpus.training().size());
+  return recipe;
 }
 
 }  // namespace
@@ -35,12 +35,14 @@ std::mt19937_64 random_of(std::uint64_t seed, std::uint64_t step, std::uint64_t 
 }
 
 Trainer::Trainer(const Recipe& recipe, const Corpus& corpus, std::size_t threads)
-    : recipe_(recipe), model_(checked(recipe.shape)), task_(make_mixture(recipe.tasks, corpus, Part::kTraining)) {
+    : recipe_(checked(recipe, corpus)), model_(recipe.shape), task_(make_mixture(recipe.tasks, corpus, Part::kTraining)) {
   const skim::StageList estimator = skim::parse(recipe.estimator);
   for (std::size_t i = 0; i < threads; ++i) workers_.push_back({TrainedAttention<float>(recipe.shape, estimator), {}, {}, {}});
   gradients_.resize(kSums);
   for (auto& gradient : gradients_) gradient.resize(model_.layout().size);
-  state_.recipe = recipe.text();
+  std::ostringstream text;
+  text << recipe.text() << " text=" << corpus.training().size() << ':' << std::hex << corpus.fingerprint();
+  state_.recipe = text.str();
   state_.weights = first_weights(recipe.shape, recipe.seed);
   state_.first_moments.resize(state_.weights.size());
   state_.second_moments.resize(state_.weights.size());
@@ -86,12 +88,21 @@ StepReport Trainer::step() {
   report.gradient_norm = clip(gradient, recipe_.clip);
   if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) {
     engine::fail("train: step ", state_.step + 1, " has a loss of ", report.loss, " and a gradient of ", report.gradient_norm,
-                 "; the weights are those of the step before");
+                 "; the same recipe would come here again");
   }
   recipe_.optimizer.update(model_.layout(), state_.step + 1, recipe_.rate_of(state_.step), gradient, state_.weights,
                            state_.first_moments, state_.second_moments);
   ++state_.step;
+  ++state_.losses;
+  state_.loss_sum += report.loss;
   return report;
+}
+
+double Trainer::take_mean_loss() {
+  const double mean = state_.loss_sum / static_cast<double>(state_.losses);
+  state_.losses = 0;
+  state_.loss_sum = 0;
+  return mean;
 }
 
 double Trainer::learn(Worker& worker, const Sample& sample, double weight_sum, float* gradient) const {

@@ -31,6 +31,7 @@ struct StepReport {
 /// Equal recipes and texts give equal weights, bit for bit, on any number of threads and from any checkpoint.
 class Trainer {
  public:
+  /// The corpus must outlive it. Throws std::runtime_error on a recipe that does not fit together.
   Trainer(const Recipe& recipe, const Corpus& corpus, std::size_t threads);
 
   /// Goes on from a checkpoint. Throws std::runtime_error when it is of another recipe.
@@ -38,6 +39,9 @@ class Trainer {
 
   /// Throws std::runtime_error, with everything as it was, when loss or gradient are not finite.
   StepReport step();
+
+  /// Of the steps since it was last asked, in this process or in one that this one goes on with.
+  double take_mean_loss();
 
   std::uint64_t steps_done() const { return state_.step; }
   bool is_done() const { return state_.step >= recipe_.steps(); }

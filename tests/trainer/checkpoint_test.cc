@@ -35,6 +35,8 @@ std::vector<std::uint32_t> bits(const std::vector<float>& values) {
 void expect_same(const Checkpoint& a, const Checkpoint& b) {
   EXPECT_EQ(a.recipe, b.recipe);
   EXPECT_EQ(a.step, b.step);
+  EXPECT_EQ(a.losses, b.losses);
+  EXPECT_EQ(a.loss_sum, b.loss_sum);
   EXPECT_EQ(bits(a.weights), bits(b.weights));
   EXPECT_EQ(bits(a.first_moments), bits(b.first_moments));
   EXPECT_EQ(bits(a.second_moments), bits(b.second_moments));
@@ -43,7 +45,7 @@ void expect_same(const Checkpoint& a, const Checkpoint& b) {
 /// Odd sizes, so that both the recipe and the arrays are padded.
 Checkpoint sample(std::uint64_t step) {
   const auto value = static_cast<float>(step);
-  return {"width = 64\n", step, {value, 1, 2}, {3, 4, 5}, {6, 7, 8}};
+  return {"width = 64\n", step, step + 1, 0.5 * static_cast<double>(step), {value, 1, 2}, {3, 4, 5}, {6, 7, 8}};
 }
 
 bool contains(const std::string& text, const std::string& part) {
@@ -66,6 +68,8 @@ TEST_F(CheckpointFile, ReadsBackBitForBit) {
   const auto with_bits = [](std::uint32_t word) { return std::bit_cast<float>(word); };
   const Checkpoint odd{std::string("seed = 1\n\0 and bytes \xFF", 22),
                        std::numeric_limits<std::uint64_t>::max(),
+                       1,
+                       -0.1,
                        {0.0f, -0.0f, Limits::infinity(), -Limits::infinity(), Limits::denorm_min()},
                        {with_bits(0x7FC12345u), with_bits(0xFF800001u), with_bits(0x7FFFFFFFu), 1, 2},
                        {Limits::max(), Limits::lowest(), Limits::min(), 0x1.fffffep-1f, -3}};
@@ -73,7 +77,7 @@ TEST_F(CheckpointFile, ReadsBackBitForBit) {
   expect_same(load_checkpoint(path_), odd);
 
   for (std::size_t count = 0; count < 5; ++count) {
-    const Checkpoint even{std::string(count, 'r'), count, std::vector<float>(count, 1.5f),
+    const Checkpoint even{std::string(count, 'r'), count, 0, 0, std::vector<float>(count, 1.5f),
                           std::vector<float>(count, -2.5f), std::vector<float>(count, 3.5f)};
     save(even, path_);
     expect_same(load_checkpoint(path_), even);
@@ -83,11 +87,14 @@ TEST_F(CheckpointFile, ReadsBackBitForBit) {
 TEST_F(CheckpointFile, HasTheFormatItClaims) {
   save(sample(7), path_);
   const std::string file = read_file(path_);
-  EXPECT_EQ(file.size(), 5 * 8 + 16 + 3 * 16 + 8u);
+  EXPECT_EQ(file.size(), 7 * 8 + 16 + 3 * 16 + 8u);
   EXPECT_EQ(file.substr(0, 8), "skim run");
-  EXPECT_EQ(file.substr(8, 32),
-            std::string("\1\0\0\0\0\0\0\0\7\0\0\0\0\0\0\0\13\0\0\0\0\0\0\0\3\0\0\0\0\0\0\0", 32));
-  EXPECT_EQ(file.substr(40, 16), std::string("width = 64\n\0\0\0\0\0", 16));
+  EXPECT_EQ(file.substr(8, 24),
+            std::string("\1\0\0\0\0\0\0\0\7\0\0\0\0\0\0\0\10\0\0\0\0\0\0\0", 24));
+  EXPECT_EQ(file.substr(32, 8), std::string("\0\0\0\0\0\0\x0C\x40", 8)) << "3.5";
+  EXPECT_EQ(file.substr(40, 16),
+            std::string("\13\0\0\0\0\0\0\0\3\0\0\0\0\0\0\0", 16));
+  EXPECT_EQ(file.substr(56, 16), std::string("width = 64\n\0\0\0\0\0", 16));
 }
 
 TEST_F(CheckpointFile, IsRefusedWhenCutAnywhere) {
@@ -100,7 +107,7 @@ TEST_F(CheckpointFile, IsRefusedWhenCutAnywhere) {
     EXPECT_TRUE(contains(message, " bytes needed but ")) << message;
     EXPECT_TRUE(contains(message, " remain")) << message;
   }
-  write_file(path_, whole.substr(0, 60));
+  write_file(path_, whole.substr(0, 76));
   EXPECT_EQ(error(), "checkpoint \"" + path_.string() + "\": weights: 12 bytes needed but 4 remain");
 }
 
@@ -109,8 +116,8 @@ TEST_F(CheckpointFile, IsRefusedWithMoreBytes) {
   const std::string whole = read_file(path_);
   for (std::size_t more = 1; more <= 17; ++more) {
     write_file(path_, whole + std::string(more, '\0'));
-    EXPECT_EQ(error(), "checkpoint \"" + path_.string() + "\": 112 bytes needed but " +
-                           std::to_string(112 + more) + " there: " + std::to_string(more) +
+    EXPECT_EQ(error(), "checkpoint \"" + path_.string() + "\": 128 bytes needed but " +
+                           std::to_string(128 + more) + " there: " + std::to_string(more) +
                            " after the checksum");
   }
 }
@@ -129,7 +136,7 @@ TEST_F(CheckpointFile, IsRefusedWithAnyByteChanged) {
     }
   }
   std::string changed = whole;
-  changed[60] ^= 1;
+  changed[76] ^= 1;
   write_file(path_, changed);
   EXPECT_TRUE(contains(error(), ": checksum 0x")) << error();
   EXPECT_TRUE(contains(error(), " expected but 0x")) << error();
@@ -139,7 +146,7 @@ TEST_F(CheckpointFile, IsRefusedWithAnyByteChanged) {
 TEST_F(CheckpointFile, IsRefusedWithTwoSignsChanged) {
   save(sample(7), path_);
   const std::string whole = read_file(path_);
-  for (std::size_t a = 47; a < whole.size() - 8; a += 8) {
+  for (std::size_t a = 63; a < whole.size() - 8; a += 8) {
     for (std::size_t b = a + 8; b < whole.size() - 8; b += 8) {
       std::string changed = whole;
       changed[a] = static_cast<char>(changed[a] ^ 0x80);
@@ -153,13 +160,13 @@ TEST_F(CheckpointFile, IsRefusedWithTwoSignsChanged) {
 TEST_F(CheckpointFile, IsRefusedWithSizesBeyondTheFileBeforeMemoryIsAsked) {
   save(sample(7), path_);
   const std::string whole = read_file(path_);
-  for (const std::size_t field : {24u, 32u}) {
+  for (const std::size_t field : {40u, 48u}) {
     for (const std::uint64_t size :
          {std::uint64_t{1000}, std::uint64_t{1} << 40, std::uint64_t{1} << 62, ~std::uint64_t{0}}) {
       std::string changed = whole;
       std::memcpy(changed.data() + field, &size, 8);
       write_file(path_, changed);
-      EXPECT_TRUE(contains(error(), field == 24 ? ": recipe: " : ": weights: ")) << error();
+      EXPECT_TRUE(contains(error(), field == 40 ? ": recipe: " : ": weights: ")) << error();
       EXPECT_TRUE(contains(error(), " bytes needed but ")) << error();
     }
   }

@@ -13,7 +13,7 @@ cp "$source_dir"/examples/train/{README.md,experiment.sh,page.sh,figures.gp,summ
 cat "$source_dir"/*.md "$source_dir"/examples/*/*.md > "$work/text"
 
 export PROGRAM=$program SHAPE="--layers 2 --width 16 --heads 2 --kv-heads 1 --head-size 8 --hidden 16" CURRICULUM=128:2 \
-  TOKENS=128 BUDGETS=8 SEEDS="1 2" DECODING="8 32" IMPRECISE=8 PRECISIONS="0 1" COUNT=1
+  TOKENS=128 WARMUP=1 BUDGETS=8 SEEDS="1 2" DECODING="8 32" IMPRECISE=8 PRECISIONS="0 1" COUNT=1
 experiment() { bash "$work/experiment.sh" "$work/results" "$work/text" > "$work/said" 2>&1; }
 experiment || { cat "$work/said"; exit 1; }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A run is the same bits on any number of threads, and when it was stopped and went on, however it was stopped.
+#include <algorithm>
 #include <cmath>
 #include <csignal>
 #include <cstdlib>
@@ -62,6 +63,7 @@ TEST_P(Runs, AreTheSameFromEveryCheckpoint) {
     save(first.state(), folder.path() / "checkpoint");
     Trainer second(recipe, corpus, 1);
     second.resume(load_checkpoint(folder.path() / "checkpoint"));
+    EXPECT_EQ(second.state().loss_sum, first.state().loss_sum);
     EXPECT_EQ(losses_of(second), std::vector<double>(losses.begin() + static_cast<std::ptrdiff_t>(stop), losses.end()));
     EXPECT_EQ(second.state().weights, whole.state().weights) << "stopped after " << stop;
     EXPECT_EQ(second.state().second_moments, whole.state().second_moments);
@@ -86,6 +88,13 @@ TEST(Runs, DifferBySeed) {
   Trainer b(recipe, corpus, 1);
   EXPECT_NE(a.state().weights, b.state().weights);
   EXPECT_NE(a.step().loss, b.step().loss);
+}
+
+TEST(Runs, RefuseACheckpointOfAnotherText) {
+  const Corpus corpus({some_text()}), other({some_text() + "x"});
+  const Trainer one(small_recipe("dense"), corpus, 1);
+  Trainer two(small_recipe("dense"), other, 1);
+  EXPECT_NE(error_of([&] { two.resume(one.state()); }).find(" text="), std::string::npos);
 }
 
 TEST(Runs, RefuseACheckpointOfAnother) {
@@ -121,19 +130,31 @@ TEST(Runs, RefuseShapesThatDoNotFit) {
   EXPECT_EQ(error_of([&] { Trainer(recipe, corpus, 1); }), "train: a head of 7 values has no pairs to rotate");
 }
 
-/// The program itself, in a folder.
+/// The program itself, in a folder: 40 steps of a small model, and what is asked of it besides.
 class Program {
  public:
-  explicit Program(const std::filesystem::path& folder) : folder_(folder) { write_file(folder / "text", some_text()); }
+  explicit Program(const std::filesystem::path& folder, std::vector<const char*> more = {}) : folder_(folder), more_(std::move(more)) {
+    write_file(folder / "text", some_text());
+  }
 
   pid_t start() const {
+    std::vector<const char*> command{"train", "--threads", "1", "run", "--text", "text", "--tasks", "text", "--layers", "1",
+                                     "--width", "32", "--heads", "2", "--kv-heads", "1", "--head-size", "16", "--hidden", "32",
+                                     "--tokens", "256", "--checkpoint", "checkpoint", "--checkpoint-every", "2",
+                                     "--report-every", "3", "--curve", "curve.csv"};
+    const auto add = [&](const char* option, const char* value) {
+      if (std::find_if(more_.begin(), more_.end(), [&](const char* m) { return std::string(m) == option; }) != more_.end()) return;
+      command.insert(command.end(), {option, value});
+    };
+    add("--curriculum", "128:40");
+    add("--warmup", "5");
+    add("--out", "model.gguf");
+    command.insert(command.end(), more_.begin(), more_.end());
+    command.push_back(nullptr);
     const pid_t child = fork();
     if (child != 0) return child;
-    if (chdir(folder_.c_str()) != 0 || freopen("log", "a", stderr) == nullptr) _exit(126);
-    execl(SKIM_TRAIN_PROGRAM, "train", "--threads", "1", "run", "--text", "text", "--layers", "1", "--width", "32",
-          "--heads", "2", "--kv-heads", "1", "--head-size", "16", "--hidden", "32", "--curriculum", "128:40", "--tokens",
-          "256", "--checkpoint", "checkpoint", "--checkpoint-every", "1", "--report-every", "1", "--curve", "curve.csv",
-          "--out", "model.gguf", nullptr);
+    if (chdir(folder_.c_str()) != 0 || freopen("log", "w", stderr) == nullptr) _exit(126);
+    execv(SKIM_TRAIN_PROGRAM, const_cast<char* const*>(command.data()));
     _exit(127);
   }
 
@@ -147,10 +168,24 @@ class Program {
   }
 
   std::string log() const { return read_file(folder_ / "log"); }
+  std::string curve() const { return read_file(folder_ / "curve.csv"); }
 
  private:
   std::filesystem::path folder_;
+  std::vector<const char*> more_;
 };
+
+/// Waits until a run has logged `lines` lines of its curve, or has ended: until then nothing depends on how fast it is.
+/// Whether it still runs.
+bool waited(const Program& program, pid_t child, std::size_t lines) {
+  for (;;) {
+    siginfo_t info{};
+    if (waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == child) return false;
+    const std::string curve = program.curve();
+    if (static_cast<std::size_t>(std::count(curve.begin(), curve.end(), '\n')) > lines) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
 
 TEST(Program, LeavesTheSameFilesHoweverOftenItIsKilled) {
   const ScratchFolder whole, killed;
@@ -158,10 +193,9 @@ TEST(Program, LeavesTheSameFilesHoweverOftenItIsKilled) {
 
   const Program program(killed.path());
   std::size_t kills = 0;
-  for (int pause = 20;; pause += 7) {  // ever longer, so that it gets through in the end
+  for (std::size_t lines = 1;; lines += 2) {
     const pid_t child = program.start();
-    std::this_thread::sleep_for(std::chrono::milliseconds(pause));
-    kill(child, SIGKILL);
+    if (waited(program, child, lines)) kill(child, SIGKILL);
     const int status = Program::status(child);
     if (status == 0) break;
     ASSERT_EQ(status, -SIGKILL) << program.log();
@@ -178,11 +212,24 @@ TEST(Program, StopsWhenAskedAndGoesOn) {
   ASSERT_EQ(Program(whole.path()).run(), 0);
   const Program program(stopped.path());
   const pid_t child = program.start();
-  std::this_thread::sleep_for(std::chrono::milliseconds(60));
+  ASSERT_TRUE(waited(program, child, 2));
   kill(child, SIGTERM);
   EXPECT_EQ(Program::status(child), 0) << "it saves a checkpoint and ends";
+  EXPECT_NE(program.log().find("stopped after step"), std::string::npos) << program.log();
   EXPECT_EQ(program.run(), 0);
-  EXPECT_EQ(read_file(whole.path() / "model.gguf"), read_file(stopped.path() / "model.gguf"));
+  for (const char* file : {"model.gguf", "curve.csv"}) {
+    EXPECT_EQ(read_file(whole.path() / file), read_file(stopped.path() / file)) << file;
+  }
+}
+
+TEST(Program, StopsAfterAStepAsOftenAsItIsCalled) {
+  const ScratchFolder folder;
+  const Program program(folder.path(), {"--stop-after", "7"});
+  EXPECT_EQ(program.run(), 0);
+  const std::string checkpoint = read_file(folder.path() / "checkpoint");
+  EXPECT_EQ(load_checkpoint(folder.path() / "checkpoint").step, 7u);
+  EXPECT_EQ(program.run(), 0);
+  EXPECT_EQ(read_file(folder.path() / "checkpoint"), checkpoint);
 }
 
 TEST(Program, RefusesATruncatedCheckpointAndKeepsThePrevious) {
@@ -191,6 +238,7 @@ TEST(Program, RefusesATruncatedCheckpointAndKeepsThePrevious) {
   ASSERT_EQ(program.run(), 0);
   const auto path = folder.path() / "checkpoint";
   const std::string whole = read_file(path), previous = read_file(previous_of(path));
+  EXPECT_NE(previous, whole);
   write_file(path, whole.substr(0, whole.size() / 2));
   EXPECT_EQ(program.run(), 1);
   EXPECT_NE(program.log().find("needed but"), std::string::npos) << program.log();
@@ -201,6 +249,20 @@ TEST(Program, RefusesATruncatedCheckpointAndKeepsThePrevious) {
   std::filesystem::rename(previous_of(path), path);  // what the message says
   EXPECT_EQ(program.run(), 0);
   EXPECT_EQ(read_file(path), whole);
+}
+
+TEST(Program, RefusesWhatItWouldFindWrongOnlyInTheEnd) {
+  const ScratchFolder folder;
+  const auto error_with = [&](const std::vector<const char*>& more) {
+    const Program program(folder.path(), more);
+    EXPECT_EQ(program.run(), 1);
+    return program.log();
+  };
+  EXPECT_NE(error_with({"--out", "no/such/model.gguf"}).find("no/such/model.gguf"), std::string::npos);
+  EXPECT_NE(error_with({"--curriculum", "128:10,100:1"}).find("a context of 100 is shorter"), std::string::npos);
+  EXPECT_NE(error_with({"--curriculum", "128:10,65536:1"}).find("a context of 65536 is longer"), std::string::npos);
+  EXPECT_NE(error_with({"--warmup", "40"}).find("a warm-up of 40 steps is not shorter than the run, 40"), std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(folder.path() / "checkpoint"));
 }
 
 }  // namespace

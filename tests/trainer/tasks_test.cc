@@ -527,7 +527,7 @@ TEST(Tasks, SayWhatIsWrong) {
   }
   for (const auto* name : {"text", "needle", "needles", "variables"}) {
     EXPECT_EQ(error_of([&] { make(name, 10001, 1, Part::kHeldOut); }),
-              "task: a context of 10001 is longer than the text, 10000 bytes");
+              "task: a context of 10001 is longer than this part of the text, 10000 bytes");
     EXPECT_EQ(error_of([&] { make(name, 10000, 1, Part::kHeldOut); }), "");
   }
   EXPECT_EQ(error_of([] { make("frequent_words", 10001, 1, Part::kHeldOut); }), "") << "needs no text";

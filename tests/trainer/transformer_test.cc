@@ -3,7 +3,6 @@
 #include "transformer.h"
 
 #include <cmath>
-#include <filesystem>
 #include <numeric>
 #include <random>
 #include <string>
@@ -11,10 +10,12 @@
 #include <gtest/gtest.h>
 
 #include "bytes.h"
+#include "generate/gguf_writer.h"
 #include "generate/llama.h"
 #include "generate/skim_attention.h"
 #include "model_file.h"
 #include "recipe.h"
+#include "support/scratch_folder.h"
 
 namespace train {
 namespace {
@@ -32,7 +33,7 @@ std::vector<Real> weights_of(const engine::Shape& shape) {
   const Layout layout(shape);
   std::mt19937_64 random(3);
   for (const Place* place : layout.places()) {
-    if (!place->is_gain()) continue;
+    if (!place->is_gain) continue;
     for (std::size_t i = 0; i < place->size(); ++i) weights[place->begin + i] = Real(0.5) + static_cast<Real>(random() % 100) / 100;
   }
   return weights;
@@ -134,10 +135,10 @@ TEST(Transformer, SaysWhatTheModelThatGeneratesSays) {
   const engine::Shape shape = small_shape();
   const std::vector<float> weights = weights_of<float>(shape);
   const std::vector<Token> tokens = tokens_of(50);
-  const auto path = std::filesystem::temp_directory_path() / "skim_transformer_test.gguf";
+  const skim::test::ScratchFolder folder;
+  const auto path = folder.path() / "model.gguf";
   save_model(shape, weights, {"test", "Apache-2.0", "none"}, false, path);
   const engine::Gguf file = engine::Gguf::read(path);
-  std::filesystem::remove(path);
   EXPECT_EQ(load_weights(file, shape), weights);
 
   const engine::Llama generates(file);
@@ -153,6 +154,19 @@ TEST(Transformer, SaysWhatTheModelThatGeneratesSays) {
       EXPECT_LT((logits.transpose() - row).cwiseAbs().maxCoeff(), 1e-4f) << estimator << ", token " << i;
     }
   }
+}
+
+TEST(ModelFile, OfAnotherVocabularyIsRefused) {
+  engine::Shape shape = small_shape();
+  shape.vocabulary = 259;
+  const std::vector<float> weights = weights_of<float>(shape);
+  const skim::test::ScratchFolder folder;
+  engine::GgufWriter file;
+  file.texts("tokenizer.ggml.tokens", std::vector<std::string>(259, "a"));
+  file.write(folder.path() / "model.gguf");
+  const engine::Gguf read = engine::Gguf::read(folder.path() / "model.gguf");
+  EXPECT_EQ(skim::test::error_of([&] { load_weights(read, shape); }),
+            "train: the file is no model of bytes: it has 259 tokens, those of train run are 260");
 }
 
 TEST(Transformer, RefusesATextBeyondItsContext) {
