@@ -96,7 +96,7 @@ evaluated() {
   measured "$1" entropy entropy --task text $retrieval $aggregation
 }
 
-models=()  # dense and top-k of a seed next to each other: their speeds are compared
+models=()  # those of a seed next to each other
 for seed in $seeds; do
   models+=("dense-$seed")
   for k in $budgets; do models+=("topk$k-$seed"); done
@@ -124,14 +124,6 @@ gather() {
 gather tasks
 gather precision
 gather entropy
-# Speeds are of the longest texts: medians of what the logs say, "step 20 of 40, context 256: loss 5.2, gradient 2.3, 42277
-# tokens/s". (A run that is the last one has the machine for itself.)
-for name in "${models[@]}"; do
-  longest=$(tr , '\n' <<< "$curriculum" | cut -d : -f 1 | sort -n | tail -n 1)
-  sed -n "s|^step .* context $longest: .* \([0-9]*\) tokens/s.*|\1|p" "$dir/$name.log" | sort -n |
-    awk -v kind="$(estimator_of "${name%-*}")" -v seed="${name##*-}" -v context="$longest" -v OFS='\t' \
-      '{ speed[NR] = $1 } END { if (NR) print kind, seed, context, speed[int((NR + 1) / 2)] }'
-done > "$dir/speed.tsv"
 {
   echo "shape: $shape"
   echo "curriculum (context:steps): $curriculum, $tokens tokens a step, rate $rate"

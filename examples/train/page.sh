@@ -20,7 +20,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 awk -v retrieval="$retrieval" -v aggregation="$aggregation" -f "$here/summary.awk" \
-  "$dir"/{tasks,precision,entropy,speed}.tsv > "$work/summary"
+  "$dir"/{tasks,precision,entropy}.tsv > "$work/summary"
 # table MEASURE TASK[,TASK...] FORMAT [REGEX of columns] [words before their names]
 table() {
   awk -v measure="$1" -v task="$2" -v format="$3" -v matching="${4:-.}" -v label="${5:-}" -f "$here/table.awk" "$work/summary"
@@ -53,8 +53,6 @@ exact='^(dense|topk[(][0-9]+[)])$'
   table entropy "text,$all" %.2f '' 'layer '
   printf '\nAs the number of keys that it is the entropy of:\n\n'
   table keys "text,$all" %.1f '' 'layer '
-  printf '\n### Tokens a second in training, one thread\n\n'
-  table speed - %.0f . 'context '
 } > "$work/block"
 awk -v block="$work/block" '
   $0 == "<!-- end experiment -->" { print ""; skip = 0 }

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-# Means over seeds, and how far they spread. Reads tasks.tsv, precision.tsv, entropy.tsv and speed.tsv; prints lines of
+# Means over seeds, and how far they spread. Reads tasks.tsv, precision.tsv and entropy.tsv; prints lines of
 #   MEASURE KIND TASK AT MEAN LEAST MOST SEEDS        separated by tabs
-# MEASURE: accuracy (percent), nll, bits, entropy (nats), keys (e^entropy), speed. AT: what decodes, or the layer. Panels (-v retrieval="needle needles" -v aggregation=...) are tasks too: for each seed the
-# mean of theirs.
+# MEASURE: accuracy (percent), nll, bits, entropy (nats), keys (e^entropy). AT: what decodes, or the layer. Panels
+# (-v retrieval="needle needles" -v aggregation=...) are tasks too: for each seed the mean of theirs.
 BEGIN {
   FS = OFS = "\t"
   add_panel("retrieval", retrieval)
@@ -35,7 +35,6 @@ FILENAME ~ /entropy\.tsv$/ {
   add_to_all("entropy", $4, $6)
   add_to_all("keys", $4, $6)
 }
-FILENAME ~ /speed\.tsv$/ { add("speed", "-", $3, $4) }
 END {
   for (i = 1; i <= keys; ++i) {
     n = split(seeds_of[key_of[i]], seeds, " ")
