@@ -32,7 +32,8 @@ struct AdamW {
 
   /// Step `step`, from 1.
   void update(const Layout& layout, std::uint64_t step, double rate, std::span<const float> gradient,
-              std::vector<float>& weights, std::vector<float>& first, std::vector<float>& second) const {
+              std::vector<float>& weights, std::vector<float>& first,
+              std::vector<float>& second) const {
     const auto steps = static_cast<double>(step);
     const auto b1 = static_cast<float>(first_decay), b2 = static_cast<float>(second_decay);
     // The moments begin at 0 and are that much too small.
@@ -45,7 +46,8 @@ struct AdamW {
         const float g = gradient[i];
         first[i] = b1 * first[i] + (1 - b1) * g;
         second[i] = b2 * second[i] + (1 - b2) * g * g;
-        weights[i] = kept * weights[i] - scale * first[i] / (std::sqrt(second_scale * second[i]) + small);
+        weights[i] =
+            kept * weights[i] - scale * first[i] / (std::sqrt(second_scale * second[i]) + small);
       }
     }
   }

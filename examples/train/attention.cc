@@ -10,7 +10,8 @@ namespace {
 
 /// The heads from `first` on, of rows that hold (heads + 2 kv_heads) of them.
 template <class T>
-skim::HeadRows<T> heads_of(T* qkv, std::size_t rows, const engine::Shape& shape, std::size_t first, std::size_t count) {
+skim::HeadRows<T> heads_of(T* qkv, std::size_t rows, const engine::Shape& shape, std::size_t first,
+                           std::size_t count) {
   const std::size_t d = shape.head_size;
   const std::size_t all = shape.heads + 2 * shape.kv_heads;
   return {qkv + first * d, rows, count, d, static_cast<std::ptrdiff_t>(all * d)};
@@ -24,7 +25,8 @@ struct LayerViews {
     const auto keys = heads_of(qkv.data(), end, shape, shape.heads, shape.kv_heads);
     const auto values = heads_of(qkv.data(), end, shape, shape.heads + shape.kv_heads, shape.kv_heads);
     for (std::size_t h = 0; h < shape.kv_heads; ++h) heads.push_back({keys.head(h), values.head(h)});
-    query.rows = heads_of(qkv.data() + first * static_cast<std::size_t>(qkv.cols()), end - first, shape, 0, shape.heads);
+    query.rows = heads_of(qkv.data() + first * static_cast<std::size_t>(qkv.cols()), end - first, shape,
+                          0, shape.heads);
     query.stream = {.seed = seed, .layer = static_cast<std::uint32_t>(layer)};
     kv = {heads, shape.kv_heads};
   }
@@ -44,13 +46,16 @@ void TrainedAttention<Real>::forward(std::size_t layer, const Matrix<Real>& qkv,
   const LayerViews<Real> views(qkv, shape_, seed_, layer, 0, n);
   to.out.resize(qkv.rows(), static_cast<Eigen::Index>(shape_.heads * shape_.head_size));
   to.lse.resize(n * shape_.heads);
-  const skim::BasicLayerState<Real> state{{to.out.data(), n, shape_.heads, shape_.head_size}, to.lse.data()};
-  skim::attend(estimator_, views.query, views.kv, state, {.workspaces = {&workspace_, 1}, .record = &to.record});
+  const skim::BasicLayerState<Real> state{{to.out.data(), n, shape_.heads, shape_.head_size},
+                                          to.lse.data()};
+  skim::attend(estimator_, views.query, views.kv, state,
+               {.workspaces = {&workspace_, 1}, .record = &to.record});
 }
 
 template <class Real>
-void TrainedAttention<Real>::backward(std::size_t layer, const Matrix<Real>& qkv, const Attended<Real>& from,
-                                   const Matrix<Real>& dout, Matrix<Real>& dqkv) {
+void TrainedAttention<Real>::backward(std::size_t layer, const Matrix<Real>& qkv,
+                                      const Attended<Real>& from, const Matrix<Real>& dout,
+                                      Matrix<Real>& dqkv) {
   const auto n = static_cast<std::size_t>(qkv.rows());
   const LayerViews<Real> views(qkv, shape_, seed_, layer, 0, n);
   dqkv.resize(qkv.rows(), qkv.cols());
@@ -76,14 +81,16 @@ void PromptedAttention<Decode>::begin(const Sample& sample, std::uint64_t seed) 
 }
 
 template <class Decode>
-void PromptedAttention<Decode>::forward(std::size_t layer, const Matrix<float>& qkv, Attended<float>& to) {
+void PromptedAttention<Decode>::forward(std::size_t layer, const Matrix<float>& qkv,
+                                        Attended<float>& to) {
   const auto n = static_cast<std::size_t>(qkv.rows());
   const std::size_t width = shape_.heads * shape_.head_size;
   to.out.resize(qkv.rows(), static_cast<Eigen::Index>(width));
   const auto attend = [&](const auto& estimator, std::size_t first, std::size_t end) {
     if (first == end) return;
     const LayerViews<float> views(qkv, shape_, seed_, layer, first, end);
-    const skim::LayerState state{{to.out.data() + first * width, end - first, shape_.heads, shape_.head_size}};
+    const skim::LayerState state{
+        {to.out.data() + first * width, end - first, shape_.heads, shape_.head_size}};
     skim::attend(estimator, views.query, views.kv, state, {.workspaces = {&workspace_, 1}});
   };
   attend(prompt_, 0, prompt_rows_);

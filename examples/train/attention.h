@@ -19,8 +19,8 @@ namespace train {
 /// What the forward pass of one layer leaves for the backward pass.
 template <class Real>
 struct Attended {
-  Matrix<Real> out;          // [n, heads * head_size]
-  std::vector<Real> lse;     // [n, heads]
+  Matrix<Real> out;       // [n, heads * head_size]
+  std::vector<Real> lse;  // [n, heads]
   skim::SelectionRecord record;
 };
 
@@ -39,13 +39,14 @@ class Attention {
 template <class Real>
 class TrainedAttention final : public Attention<Real> {
  public:
-  TrainedAttention(const engine::Shape& shape, const skim::StageList& estimator) : shape_(shape), estimator_(estimator) {}
+  TrainedAttention(const engine::Shape& shape, const skim::StageList& estimator)
+      : shape_(shape), estimator_(estimator) {}
 
   void begin(const Sample&, std::uint64_t seed) override { seed_ = seed; }
   void forward(std::size_t layer, const Matrix<Real>& qkv, Attended<Real>& to) override;
   /// Selection and weights are constants. dqkv is overwritten.
-  void backward(std::size_t layer, const Matrix<Real>& qkv, const Attended<Real>& from, const Matrix<Real>& dout,
-                Matrix<Real>& dqkv);
+  void backward(std::size_t layer, const Matrix<Real>& qkv, const Attended<Real>& from,
+                const Matrix<Real>& dout, Matrix<Real>& dqkv);
 
  private:
   engine::Shape shape_;
@@ -54,7 +55,8 @@ class TrainedAttention final : public Attention<Real> {
   skim::Workspace workspace_;
 };
 
-/// One estimator for the rows that read a prompt, another for those that decode. Decode: a StageList or an ImpreciseTopK.
+/// One estimator for the rows that read a prompt, another for those that decode. Decode: a StageList or
+/// an ImpreciseTopK.
 template <class Decode>
 class PromptedAttention final : public Attention<float> {
  public:

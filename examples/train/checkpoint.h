@@ -16,8 +16,8 @@ namespace train {
 
 /// All that a run needs to go on.
 struct Checkpoint {
-  std::string recipe;      // settings of the run, as text; a run resumes only its own
-  std::uint64_t step = 0;  // steps that are done
+  std::string recipe;        // settings of the run, as text; a run resumes only its own
+  std::uint64_t step = 0;    // steps that are done
   std::uint64_t losses = 0;  // steps since the last line of the loss curve ...
   double loss_sum = 0;       // ... and the sum of their losses
   std::vector<float> weights, first_moments, second_moments;  // of AdamW, equally long

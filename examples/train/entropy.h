@@ -38,8 +38,8 @@ class HeadEntropies {
   std::size_t rows_ = 0;
 };
 
-/// Of `texts` texts of `task`, read with dense attention: models differ then in nothing but their weights. Equal seeds draw
-/// equal texts, and those that `evaluate` draws.
+/// Of `texts` texts of `task`, read with dense attention: models differ then in nothing but their weights.
+/// Equal seeds draw equal texts, and those that `evaluate` draws.
 HeadEntropies head_entropies(const Transformer<float>& model, const std::vector<float>& weights,
                              const Task& task, std::size_t context, std::size_t texts,
                              std::uint64_t seed, std::size_t threads);

@@ -17,7 +17,8 @@ struct EntropyArguments {
   std::size_t context = 0;  // 0: the model's
   std::size_t count = 16;
   std::uint64_t seed = 1;
-  bool is_unseen = false;  // the model has not learnt from these texts: what a run would learn from serves
+  bool is_unseen =
+      false;  // the model has not learnt from these texts: what a run would learn from serves
 };
 
 /// Prints a line for each task, layer and head.

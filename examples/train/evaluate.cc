@@ -16,10 +16,12 @@ bool is_likeliest(const Matrix<float>& logits, std::size_t row, Token token) {
 }
 
 /// logits: row i says what token i + 1 is.
-void add(const Sample& sample, Tape<float>& tape, std::vector<float>& ones, std::vector<float>& losses, Evaluation& to) {
+void add(const Sample& sample, Tape<float>& tape, std::vector<float>& ones, std::vector<float>& losses,
+         Evaluation& to) {
   for (const auto& [begin, end] : sample.answers) {
     bool correct = true;
-    for (std::size_t i = begin; i < end; ++i) correct = correct && is_likeliest(tape.logits, i - 1, sample.tokens[i]);
+    for (std::size_t i = begin; i < end; ++i)
+      correct = correct && is_likeliest(tape.logits, i - 1, sample.tokens[i]);
     ++to.answers;
     to.correct += correct;
   }
@@ -40,8 +42,9 @@ void add(const Sample& sample, Tape<float>& tape, std::vector<float>& ones, std:
 
 double Evaluation::bits() const { return nll / static_cast<double>(tokens) / std::numbers::ln2; }
 
-Evaluation evaluate(const Transformer<float>& model, const std::vector<float>& weights, const Task& task, std::size_t context,
-                    std::size_t texts, std::uint64_t seed, const MakeAttention& make_attention, std::size_t threads) {
+Evaluation evaluate(const Transformer<float>& model, const std::vector<float>& weights,
+                    const Task& task, std::size_t context, std::size_t texts, std::uint64_t seed,
+                    const MakeAttention& make_attention, std::size_t threads) {
   struct Worker {
     std::unique_ptr<Attention<float>> attention;
     Tape<float> tape;

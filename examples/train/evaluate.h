@@ -17,10 +17,11 @@ namespace train {
 /// Sums over texts.
 struct Evaluation {
   std::size_t answers = 0;
-  std::size_t correct = 0;      // every token of the answer is the likeliest: what greedy decoding would write
+  std::size_t correct =
+      0;  // every token of the answer is the likeliest: what greedy decoding would write
   std::size_t answer_tokens = 0;
-  double answer_nll = 0;        // nats
-  std::size_t tokens = 0;       // of weight 1, text, behind the prompt: what decoding would write
+  double answer_nll = 0;   // nats
+  std::size_t tokens = 0;  // of weight 1, text, behind the prompt: what decoding would write
   double nll = 0;
 
   double accuracy() const { return static_cast<double>(correct) / static_cast<double>(answers); }
@@ -30,7 +31,8 @@ struct Evaluation {
 using MakeAttention = std::function<std::unique_ptr<Attention<float>>()>;
 
 /// Draws `texts` texts of `task`; equal seeds draw equal texts.
-Evaluation evaluate(const Transformer<float>& model, const std::vector<float>& weights, const Task& task, std::size_t context,
-                    std::size_t texts, std::uint64_t seed, const MakeAttention& make_attention, std::size_t threads);
+Evaluation evaluate(const Transformer<float>& model, const std::vector<float>& weights,
+                    const Task& task, std::size_t context, std::size_t texts, std::uint64_t seed,
+                    const MakeAttention& make_attention, std::size_t threads);
 
 }  // namespace train

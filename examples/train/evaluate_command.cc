@@ -32,7 +32,8 @@ std::vector<Decoder> decoders(const EvaluateArguments& arguments, const engine::
       const ImpreciseTopK decode{static_cast<skim::Position>(k), precision};
       decode.validate();
       char name[64];
-      std::snprintf(name, sizeof name, "topk(%zu)*%g", k, static_cast<double>(decode.kept()) / static_cast<double>(k));
+      std::snprintf(name, sizeof name, "topk(%zu)*%g", k,
+                    static_cast<double>(decode.kept()) / static_cast<double>(k));
       all.push_back({name, [=] {
                        return std::make_unique<PromptedAttention<ImpreciseTopK>>(shape, prompt, decode);
                      }});
@@ -63,9 +64,10 @@ void evaluate(const EvaluateArguments& arguments, std::size_t threads) {
     for (const Decoder& decoder : all) {
       const Evaluation e = evaluate(loaded.model, loaded.weights, task, loaded.context, arguments.count,
                                     arguments.seed, decoder.make, threads);
-      std::printf("%-16s %-28s %8zu %9s %8zu %10s %8.4f\n", name.c_str(), decoder.name.c_str(), loaded.context,
-                  shown(e.accuracy(), e.answers).c_str(), e.answers,
-                  shown(e.answer_nll / static_cast<double>(e.answer_tokens), e.answers).c_str(), e.bits());
+      std::printf("%-16s %-28s %8zu %9s %8zu %10s %8.4f\n", name.c_str(), decoder.name.c_str(),
+                  loaded.context, shown(e.accuracy(), e.answers).c_str(), e.answers,
+                  shown(e.answer_nll / static_cast<double>(e.answer_tokens), e.answers).c_str(),
+                  e.bits());
       std::fflush(stdout);
     }
   }

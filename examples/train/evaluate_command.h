@@ -24,7 +24,8 @@ struct EvaluateArguments {
   std::size_t context = 0;              // 0: the model's
   std::size_t count = 32;
   std::uint64_t seed = 1;
-  bool is_unseen = false;  // the model has not learnt from these texts: what a run would learn from serves
+  bool is_unseen =
+      false;  // the model has not learnt from these texts: what a run would learn from serves
 };
 
 /// Prints a line for each task and estimator.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Top-k as an index would find it that misses some: how many it misses is a setting, so that one can see what they cost.
+// Top-k as an index would find it that misses some: how many it misses is a setting, so that one can see
+// what they cost.
 #pragma once
 
 #include <algorithm>

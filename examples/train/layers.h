@@ -14,7 +14,8 @@ namespace train {
 
 /// RMSNorm: out = x / rms(x) * gain, row by row. scales: [n], 1 / rms(x).
 template <class Real>
-void normalize(const Matrix<Real>& x, ConstMatrixView<Real> gain, Real epsilon, Matrix<Real>& out, std::vector<Real>& scales) {
+void normalize(const Matrix<Real>& x, ConstMatrixView<Real> gain, Real epsilon, Matrix<Real>& out,
+               std::vector<Real>& scales) {
   out.resize(x.rows(), x.cols());
   scales.resize(static_cast<std::size_t>(x.rows()));
   for (Eigen::Index r = 0; r < x.rows(); ++r) {
@@ -26,8 +27,9 @@ void normalize(const Matrix<Real>& x, ConstMatrixView<Real> gain, Real epsilon, 
 
 /// Adds the gradient in x to dx: that of the residual stream, which goes past the norm as well.
 template <class Real>
-void normalize_backward(const Matrix<Real>& x, ConstMatrixView<Real> gain, const std::vector<Real>& scales,
-                        const Matrix<Real>& dout, MatrixView<Real> dgain, Matrix<Real>& dx) {
+void normalize_backward(const Matrix<Real>& x, ConstMatrixView<Real> gain,
+                        const std::vector<Real>& scales, const Matrix<Real>& dout,
+                        MatrixView<Real> dgain, Matrix<Real>& dx) {
   for (Eigen::Index r = 0; r < x.rows(); ++r) {
     const Real scale = scales[static_cast<std::size_t>(r)];
     dgain.row(0) += scale * dout.row(r).cwiseProduct(x.row(r));
@@ -44,7 +46,8 @@ class Rotation {
   Rotation(std::size_t context, std::size_t head_size, double theta) : pairs_(head_size / 2) {
     for (std::size_t position = 0; position < context; ++position) {
       for (std::size_t i = 0; i < pairs_; ++i) {
-        const double frequency = std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_size));
+        const double frequency =
+            std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_size));
         const double angle = static_cast<double>(position) * frequency;
         cosines_.push_back(static_cast<Real>(std::cos(angle)));
         sines_.push_back(static_cast<Real>(std::sin(angle)));
@@ -105,8 +108,8 @@ void swiglu_backward(const Matrix<Real>& gate_up, const Matrix<Real>& dout, Matr
 /// -ln softmax(logits)[target] of every row in `losses`, [n]; the logits become the gradient of
 /// sum weights * losses.
 template <class Real>
-void cross_entropy(Matrix<Real>& logits, std::span<const std::int32_t> targets, std::span<const Real> weights,
-                   std::vector<Real>& losses) {
+void cross_entropy(Matrix<Real>& logits, std::span<const std::int32_t> targets,
+                   std::span<const Real> weights, std::vector<Real>& losses) {
   losses.resize(targets.size());
   for (std::size_t i = 0; i < targets.size(); ++i) {
     auto row = logits.row(static_cast<Eigen::Index>(i)).array();

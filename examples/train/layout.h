@@ -26,11 +26,13 @@ struct Place {
 /// The tensor at `place`, in an array of that layout.
 template <class Real>
 MatrixView<Real> at(const Place& place, Real* array) {
-  return {array + place.begin, static_cast<Eigen::Index>(place.rows), static_cast<Eigen::Index>(place.columns)};
+  return {array + place.begin, static_cast<Eigen::Index>(place.rows),
+          static_cast<Eigen::Index>(place.columns)};
 }
 template <class Real>
 ConstMatrixView<Real> at(const Place& place, const Real* array) {
-  return {array + place.begin, static_cast<Eigen::Index>(place.rows), static_cast<Eigen::Index>(place.columns)};
+  return {array + place.begin, static_cast<Eigen::Index>(place.rows),
+          static_cast<Eigen::Index>(place.columns)};
 }
 
 /// The output matrix is the embedding.

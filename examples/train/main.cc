@@ -13,7 +13,8 @@
 #include "run_command.h"
 
 int main(int argc, char** argv) {
-  CLI::App app{"Trains small Llama models with sparse attention, and evaluates them on long-context tasks."};
+  CLI::App app{
+      "Trains small Llama models with sparse attention, and evaluates them on long-context tasks."};
   app.require_subcommand(1);
   std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
   app.fallthrough();  // --threads may stand behind the command
@@ -34,7 +35,8 @@ int main(int argc, char** argv) {
   option("--heads", recipe.shape.heads, "query heads")->check(CLI::PositiveNumber);
   option("--kv-heads", recipe.shape.kv_heads, "KV heads")->check(CLI::PositiveNumber);
   option("--head-size", recipe.shape.head_size, "values of a head, even")->check(CLI::PositiveNumber);
-  option("--hidden", recipe.shape.hidden, "width of the feed-forward layers")->check(CLI::PositiveNumber);
+  option("--hidden", recipe.shape.hidden, "width of the feed-forward layers")
+      ->check(CLI::PositiveNumber);
   option("--estimator", recipe.estimator, "attention, forward and backward, such as 'topk(64)'");
   option("--tasks", recipe.tasks, "what to learn and in which shares, such as text:2,needles:1");
   option("--curriculum", run.curriculum, "CONTEXT:STEPS,... one after the other");
@@ -46,8 +48,10 @@ int main(int argc, char** argv) {
   option("--seed", recipe.seed, "of weights and texts")->check(CLI::NonNegativeNumber);
   option("--out", run.out, "GGUF file to write at the end");
   option("--checkpoint", run.checkpoint, "file to go on from, if it is there, and to write on the way");
-  option("--checkpoint-every", run.checkpoint_every, "steps between checkpoints")->check(CLI::PositiveNumber);
-  option("--report-every", run.report_every, "steps between lines of progress")->check(CLI::PositiveNumber);
+  option("--checkpoint-every", run.checkpoint_every, "steps between checkpoints")
+      ->check(CLI::PositiveNumber);
+  option("--report-every", run.report_every, "steps between lines of progress")
+      ->check(CLI::PositiveNumber);
   option("--curve", run.curve, "file for the loss curve");
   option("--stop-after", run.stop_after, "stops after that step, with a checkpoint; 0: at the end")
       ->check(CLI::NonNegativeNumber);
@@ -56,36 +60,47 @@ int main(int argc, char** argv) {
   runs.add_flag("--f32", run.as_f32, "write matrices in f32, not f16");
 
   train::EvaluateArguments evaluation;
-  CLI::App& evaluates = *app.add_subcommand("evaluate", "measures how well a model does tasks, on text it has not seen");
+  CLI::App& evaluates =
+      *app.add_subcommand("evaluate", "measures how well a model does tasks, on text it has not seen");
   const auto choice = [&](const char* name, auto& value, const char* what) {
     return evaluates.add_option(name, value, what)->capture_default_str();
   };
   choice("--model", evaluation.model, "GGUF file")->required()->check(CLI::ExistingFile);
-  choice("--text", evaluation.texts, "files of text, the same as in training")->required()->check(CLI::ExistingFile);
+  choice("--text", evaluation.texts, "files of text, the same as in training")
+      ->required()
+      ->check(CLI::ExistingFile);
   choice("--task", evaluation.tasks, "tasks");
   choice("--estimator", evaluation.estimators, "attention of the rows that decode, such as 'topk(64)'");
-  CLI::Option* topk = choice("--topk", evaluation.topk, "attention of the rows that decode: approximate top-k, of so many keys")
+  CLI::Option* topk = choice("--topk", evaluation.topk,
+                             "attention of the rows that decode: approximate top-k, of so many keys")
                           ->check(CLI::PositiveNumber);
-  choice("--precision", evaluation.precisions, "share of the exact ones among these, rounded to whole keys")
+  choice("--precision", evaluation.precisions,
+         "share of the exact ones among these, rounded to whole keys")
       ->check(CLI::Range(0.0, 1.0))
       ->needs(topk);
   choice("--prompt", evaluation.prompt,
          "attention of the rows that read the prompt; empty: as those that decode, dense with --topk");
-  choice("--context", evaluation.context, "tokens of a text; 0: the model's context")->check(CLI::NonNegativeNumber);
+  choice("--context", evaluation.context, "tokens of a text; 0: the model's context")
+      ->check(CLI::NonNegativeNumber);
   choice("--count", evaluation.count, "texts of each task")->check(CLI::PositiveNumber);
   choice("--seed", evaluation.seed, "of the texts")->check(CLI::NonNegativeNumber);
-  constexpr const char* kUnseen = "the model has learnt from none of these files: use all but the last twentieth, not that alone";
+  constexpr const char* kUnseen =
+      "the model has learnt from none of these files: use all but the last twentieth, not that alone";
   evaluates.add_flag("--unseen", evaluation.is_unseen, kUnseen);
 
   train::EntropyArguments entropy;
-  CLI::App& entropies = *app.add_subcommand("entropy", "measures how many keys the heads of a model attend to");
+  CLI::App& entropies =
+      *app.add_subcommand("entropy", "measures how many keys the heads of a model attend to");
   const auto setting = [&](const char* name, auto& value, const char* what) {
     return entropies.add_option(name, value, what)->capture_default_str();
   };
   setting("--model", entropy.model, "GGUF file")->required()->check(CLI::ExistingFile);
-  setting("--text", entropy.texts, "files of text, the same as in training")->required()->check(CLI::ExistingFile);
+  setting("--text", entropy.texts, "files of text, the same as in training")
+      ->required()
+      ->check(CLI::ExistingFile);
   setting("--task", entropy.tasks, "tasks");
-  setting("--context", entropy.context, "tokens of a text; 0: the model's context")->check(CLI::NonNegativeNumber);
+  setting("--context", entropy.context, "tokens of a text; 0: the model's context")
+      ->check(CLI::NonNegativeNumber);
   setting("--count", entropy.count, "texts of each task")->check(CLI::PositiveNumber);
   setting("--seed", entropy.seed, "of the texts")->check(CLI::NonNegativeNumber);
   entropies.add_flag("--unseen", entropy.is_unseen, kUnseen);

@@ -11,8 +11,8 @@
 
 namespace train {
 
-void save_model(const engine::Shape& shape, std::span<const float> weights, const Origin& origin, bool as_f16,
-                const std::filesystem::path& path) {
+void save_model(const engine::Shape& shape, std::span<const float> weights, const Origin& origin,
+                bool as_f16, const std::filesystem::path& path) {
   const auto count = [](std::size_t value) { return static_cast<std::uint32_t>(value); };
   engine::GgufWriter out;
   out.text("general.architecture", "llama");
@@ -40,7 +40,8 @@ void save_model(const engine::Shape& shape, std::span<const float> weights, cons
   out.flag("tokenizer.ggml.add_space_prefix", false);
 
   const Layout layout(shape);
-  if (weights.size() != layout.size) engine::fail("train: ", weights.size(), " weights but the model has ", layout.size);
+  if (weights.size() != layout.size)
+    engine::fail("train: ", weights.size(), " weights but the model has ", layout.size);
   for (const Place* place : layout.places()) {
     std::vector<std::uint64_t> dims{place->columns};
     if (!place->is_gain) dims.push_back(place->rows);
@@ -56,13 +57,14 @@ std::vector<float> load_weights(const engine::Gguf& file, const engine::Shape& s
   const std::vector<std::string> ours = pieces();
   const auto theirs = file.texts("tokenizer.ggml.tokens");
   if (!std::equal(theirs.begin(), theirs.end(), ours.begin(), ours.end())) {
-    engine::fail("train: the file is no model of bytes: it has ", theirs.size(), " tokens, those of train run are ", ours.size());
+    engine::fail("train: the file is no model of bytes: it has ", theirs.size(),
+                 " tokens, those of train run are ", ours.size());
   }
   const float theta = file.find_number("llama.rope.freq_base").value_or(0);
   const float epsilon = file.find_number("llama.attention.layer_norm_rms_epsilon").value_or(0);
   if (theta != static_cast<float>(kTheta) || epsilon != static_cast<float>(kEpsilon)) {
-    engine::fail("train: the file has a rope base of ", theta, " and an epsilon of ", epsilon, ", but only ", kTheta, " and ",
-                 kEpsilon, " are supported");
+    engine::fail("train: the file has a rope base of ", theta, " and an epsilon of ", epsilon,
+                 ", but only ", kTheta, " and ", kEpsilon, " are supported");
   }
   const Layout layout(shape);
   std::vector<float> weights(layout.size);
@@ -70,12 +72,14 @@ std::vector<float> load_weights(const engine::Gguf& file, const engine::Shape& s
     const engine::Tensor* tensor = file.find_tensor(place->name);
     if (!tensor) engine::fail("train: tensor ", place->name, " is missing");
     if (tensor->size() != place->size()) {
-      engine::fail("train: tensor ", place->name, " has ", tensor->size(), " values but the model ", place->size());
+      engine::fail("train: tensor ", place->name, " has ", tensor->size(), " values but the model ",
+                   place->size());
     }
     engine::to_floats(*tensor, {weights.data() + place->begin, place->size()});
   }
   if (file.tensors().size() != layout.places().size()) {
-    engine::fail("train: the file has ", file.tensors().size(), " tensors but a trained model ", layout.places().size());
+    engine::fail("train: the file has ", file.tensors().size(), " tensors but a trained model ",
+                 layout.places().size());
   }
   return weights;
 }

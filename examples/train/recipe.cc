@@ -28,35 +28,48 @@ std::size_t Recipe::context_of(std::size_t step) const {
 
 double Recipe::rate_of(std::size_t step) const {
   if (step < warmup) return rate * static_cast<double>(step + 1) / static_cast<double>(warmup);
-  const double done = static_cast<double>(step - warmup) / static_cast<double>(std::max<std::size_t>(1, steps() - warmup));
+  const double done = static_cast<double>(step - warmup) /
+                      static_cast<double>(std::max<std::size_t>(1, steps() - warmup));
   return rate * (last_rate + (1 - last_rate) * 0.5 * (1 + std::cos(std::numbers::pi * done)));
 }
 
 void Recipe::check(std::size_t bytes) const {
-  if (shape.heads % shape.kv_heads != 0) engine::fail("train: ", shape.kv_heads, " KV heads do not divide ", shape.heads, " heads");
-  if (shape.head_size % 2 != 0) engine::fail("train: a head of ", shape.head_size, " values has no pairs to rotate");
+  if (shape.heads % shape.kv_heads != 0)
+    engine::fail("train: ", shape.kv_heads, " KV heads do not divide ", shape.heads, " heads");
+  if (shape.head_size % 2 != 0)
+    engine::fail("train: a head of ", shape.head_size, " values has no pairs to rotate");
   for (const double number : {rate, clip, optimizer.weight_decay}) {
-    if (!std::isfinite(number)) engine::fail("train: rate ", rate, ", clip ", clip, " or decay ", optimizer.weight_decay, " is not finite");
+    if (!std::isfinite(number))
+      engine::fail("train: rate ", rate, ", clip ", clip, " or decay ", optimizer.weight_decay,
+                   " is not finite");
   }
-  if (warmup >= steps()) engine::fail("train: a warm-up of ", warmup, " steps is not shorter than the run, ", steps());
+  if (warmup >= steps())
+    engine::fail("train: a warm-up of ", warmup, " steps is not shorter than the run, ", steps());
   for (const Stage& stage : curriculum) {
     if (stage.context < kMinContext) {
-      engine::fail("train: a context of ", stage.context, " is shorter than the tasks', which is ", kMinContext, " or more");
+      engine::fail("train: a context of ", stage.context, " is shorter than the tasks', which is ",
+                   kMinContext, " or more");
     }
-    if (stage.context > bytes) engine::fail("train: a context of ", stage.context, " is longer than the text, ", bytes, " bytes");
+    if (stage.context > bytes)
+      engine::fail("train: a context of ", stage.context, " is longer than the text, ", bytes,
+                   " bytes");
   }
 }
 
 std::string Recipe::text() const {
   std::ostringstream out;
   out.precision(17);  // equal numbers only are equal texts
-  out << "layers=" << shape.layers << " width=" << shape.width << " heads=" << shape.heads << " kv_heads=" << shape.kv_heads
-      << " head_size=" << shape.head_size << " hidden=" << shape.hidden << " vocabulary=" << shape.vocabulary
-      << " context=" << shape.context << " estimator=" << estimator << " tasks=" << tasks << " curriculum=";
-  for (const Stage& stage : curriculum) out << (&stage == curriculum.data() ? "" : ",") << stage.context << ':' << stage.steps;
-  out << " tokens=" << tokens << " rate=" << rate << " last_rate=" << last_rate << " warmup=" << warmup << " clip=" << clip
-      << " first_decay=" << optimizer.first_decay << " second_decay=" << optimizer.second_decay
-      << " epsilon=" << optimizer.epsilon << " weight_decay=" << optimizer.weight_decay << " seed=" << seed;
+  out << "layers=" << shape.layers << " width=" << shape.width << " heads=" << shape.heads
+      << " kv_heads=" << shape.kv_heads << " head_size=" << shape.head_size
+      << " hidden=" << shape.hidden << " vocabulary=" << shape.vocabulary
+      << " context=" << shape.context << " estimator=" << estimator << " tasks=" << tasks
+      << " curriculum=";
+  for (const Stage& stage : curriculum)
+    out << (&stage == curriculum.data() ? "" : ",") << stage.context << ':' << stage.steps;
+  out << " tokens=" << tokens << " rate=" << rate << " last_rate=" << last_rate << " warmup=" << warmup
+      << " clip=" << clip << " first_decay=" << optimizer.first_decay
+      << " second_decay=" << optimizer.second_decay << " epsilon=" << optimizer.epsilon
+      << " weight_decay=" << optimizer.weight_decay << " seed=" << seed;
   return out.str();
 }
 
@@ -95,9 +108,11 @@ std::vector<float> first_weights(const engine::Shape& shape, std::uint64_t seed)
     double deviation = 1 / std::sqrt(static_cast<double>(place->columns));
     if (place == &layout.embedding) deviation = 0.02;
     for (const Layout::Layer& layer : layout.layers) {
-      if (place == &layer.output || place == &layer.down) deviation /= std::sqrt(2.0 * static_cast<double>(shape.layers));
+      if (place == &layer.output || place == &layer.down)
+        deviation /= std::sqrt(2.0 * static_cast<double>(shape.layers));
     }
-    for (std::size_t i = 0; i < place->size(); ++i) weights[place->begin + i] = static_cast<float>(deviation * gaussian());
+    for (std::size_t i = 0; i < place->size(); ++i)
+      weights[place->begin + i] = static_cast<float>(deviation * gaussian());
   }
   return weights;
 }

@@ -25,7 +25,7 @@ struct Recipe {
   std::vector<Stage> curriculum{};
   std::size_t tokens = 8192;  // of a step, rounded down to whole texts
   double rate = 3e-3;
-  double last_rate = 0.05;  // share of the rate that is left at the end
+  double last_rate = 0.05;   // share of the rate that is left at the end
   std::size_t warmup = 100;  // steps
   double clip = 1;
   AdamW optimizer{};
@@ -36,8 +36,8 @@ struct Recipe {
   std::size_t context_of(std::size_t step) const;
   /// Rises over the warm-up, then falls by half a cosine.
   double rate_of(std::size_t step) const;
-  /// Throws std::runtime_error where the parts do not fit together, or to a text of `bytes`: now, and not after the steps
-  /// that would still have worked.
+  /// Throws std::runtime_error where the parts do not fit together, or to a text of `bytes`: now, and not
+  /// after the steps that would still have worked.
   void check(std::size_t bytes) const;
   /// Everything above, as one line. Equal lines are equal runs of the same text.
   std::string text() const;

@@ -54,10 +54,13 @@ class Report {
       tokens_left += static_cast<double>(std::max<std::size_t>(1, recipe.tokens / context) * context);
     }
     const double loss = trainer_.take_mean_loss();
-    std::fprintf(stderr, "step %zu of %zu, context %zu: loss %.4f, gradient %.2f, %.0f tokens/s, %s left\n", done,
-                 recipe.steps(), last_.context, loss, last_.gradient_norm, speed, duration(tokens_left / speed).c_str());
+    std::fprintf(stderr,
+                 "step %zu of %zu, context %zu: loss %.4f, gradient %.2f, %.0f tokens/s, %s left\n",
+                 done, recipe.steps(), last_.context, loss, last_.gradient_norm, speed,
+                 duration(tokens_left / speed).c_str());
     if (curve) {
-      const double values[] = {static_cast<double>(last_.context), loss, last_.gradient_norm, recipe.rate_of(done - 1)};
+      const double values[] = {static_cast<double>(last_.context), loss, last_.gradient_norm,
+                               recipe.rate_of(done - 1)};
       curve->append(done, values);
     }
     tokens_ = 0;
@@ -81,11 +84,12 @@ void run(RunArguments arguments, std::size_t threads) {
   Recipe& recipe = arguments.recipe;
   recipe.curriculum = parse_curriculum(arguments.curriculum);
   recipe.shape.vocabulary = kVocabulary;
-  for (const Recipe::Stage& stage : recipe.curriculum) recipe.shape.context = std::max(recipe.shape.context, stage.context);
+  for (const Recipe::Stage& stage : recipe.curriculum)
+    recipe.shape.context = std::max(recipe.shape.context, stage.context);
   const Corpus corpus = Corpus::read(arguments.texts);
   Trainer trainer(recipe, corpus, threads);
-  std::fprintf(stderr, "%zu weights, %zu steps, %zu threads\n%s\n", trainer.model().layout().size, recipe.steps(), threads,
-               trainer.state().recipe.c_str());
+  std::fprintf(stderr, "%zu weights, %zu steps, %zu threads\n%s\n", trainer.model().layout().size,
+               recipe.steps(), threads, trainer.state().recipe.c_str());
   if (!arguments.checkpoint.empty() && std::filesystem::exists(arguments.checkpoint)) {
     trainer.resume(load_checkpoint(arguments.checkpoint));
     std::fprintf(stderr, "goes on after step %zu\n", static_cast<std::size_t>(trainer.steps_done()));
@@ -111,13 +115,15 @@ void run(RunArguments arguments, std::size_t threads) {
   while (!trainer.is_done() && trainer.steps_done() < last && !is_asked_to_stop) {
     report.add(trainer.step());
     const std::uint64_t done = trainer.steps_done();
-    if (done % arguments.report_every == 0 || trainer.is_done()) report.print(curve ? &*curve : nullptr);
+    if (done % arguments.report_every == 0 || trainer.is_done())
+      report.print(curve ? &*curve : nullptr);
     if (done % arguments.checkpoint_every == 0) save_state();
   }
   save_state();
   if (!trainer.is_done()) {
     std::fprintf(stderr, "stopped after step %zu, %s\n", static_cast<std::size_t>(trainer.steps_done()),
-                 arguments.checkpoint.empty() ? "without a checkpoint: nothing is kept" : "the same command goes on");
+                 arguments.checkpoint.empty() ? "without a checkpoint: nothing is kept"
+                                              : "the same command goes on");
     return;
   }
   arguments.origin.description = trainer.state().recipe;

@@ -21,8 +21,8 @@ struct Sample {
   std::vector<Answer> answers;  // in order; empty for plain text
 };
 
-/// How many rows read what is given; those behind decode what follows it. The first of them predicts the first answer, or in
-/// a text without questions what comes after its middle.
+/// How many rows read what is given; those behind decode what follows it. The first of them predicts the
+/// first answer, or in a text without questions what comes after its middle.
 inline std::size_t prompt_rows(const Sample& sample) {
   return sample.answers.empty() ? sample.tokens.size() / 2 : sample.answers.front().begin - 1;
 }

@@ -31,7 +31,8 @@ std::size_t word_end(std::string_view text, std::size_t at) {
 /// Where `bytes` of `text` may begin.
 std::size_t somewhere(std::string_view text, std::size_t bytes, Random& random) {
   if (bytes > text.size()) {
-    engine::fail("task: a context of ", bytes, " is longer than this part of the text, ", text.size(), " bytes");
+    engine::fail("task: a context of ", bytes, " is longer than this part of the text, ", text.size(),
+                 " bytes");
   }
   return below(text.size() - bytes + 1, random);
 }
@@ -118,7 +119,8 @@ Sample recall(std::string_view, std::size_t context, Random& random) {
 
   // Whole facts seldom fill the context: like a passage, it begins within one.
   std::string cut;
-  for (const Phrase& phrase : fact(fresh.word(random), fresh.number(random), Role::kRandom)) cut += phrase.text;
+  for (const Phrase& phrase : fact(fresh.word(random), fresh.number(random), Role::kRandom))
+    cut += phrase.text;
   const std::size_t bytes = cut.size();
   Draft draft;
   draft.add(std::string_view(cut).substr(bytes - context % bytes), Role::kRandom);

@@ -35,13 +35,17 @@ std::mt19937_64 random_of(std::uint64_t seed, std::uint64_t step, std::uint64_t 
 }
 
 Trainer::Trainer(const Recipe& recipe, const Corpus& corpus, std::size_t threads)
-    : recipe_(checked(recipe, corpus)), model_(recipe.shape), task_(make_mixture(recipe.tasks, corpus, Part::kTraining)) {
+    : recipe_(checked(recipe, corpus)),
+      model_(recipe.shape),
+      task_(make_mixture(recipe.tasks, corpus, Part::kTraining)) {
   const skim::StageList estimator = skim::parse(recipe.estimator);
-  for (std::size_t i = 0; i < threads; ++i) workers_.push_back({TrainedAttention<float>(recipe.shape, estimator), {}, {}, {}});
+  for (std::size_t i = 0; i < threads; ++i)
+    workers_.push_back({TrainedAttention<float>(recipe.shape, estimator), {}, {}, {}});
   gradients_.resize(kSums);
   for (auto& gradient : gradients_) gradient.resize(model_.layout().size);
   std::ostringstream text;
-  text << recipe.text() << " text=" << corpus.training().size() << ':' << std::hex << corpus.fingerprint();
+  text << recipe.text() << " text=" << corpus.training().size() << ':' << std::hex
+       << corpus.fingerprint();
   state_.recipe = text.str();
   state_.weights = first_weights(recipe.shape, recipe.seed);
   state_.first_moments.resize(state_.weights.size());
@@ -50,10 +54,12 @@ Trainer::Trainer(const Recipe& recipe, const Corpus& corpus, std::size_t threads
 
 void Trainer::resume(Checkpoint checkpoint) {
   if (checkpoint.recipe != state_.recipe) {
-    engine::fail("train: the checkpoint is of another run:\n  ", checkpoint.recipe, "\nbut this one is\n  ", state_.recipe);
+    engine::fail("train: the checkpoint is of another run:\n  ", checkpoint.recipe,
+                 "\nbut this one is\n  ", state_.recipe);
   }
   if (checkpoint.weights.size() != state_.weights.size()) {
-    engine::fail("train: the checkpoint has ", checkpoint.weights.size(), " weights but the model ", state_.weights.size());
+    engine::fail("train: the checkpoint has ", checkpoint.weights.size(), " weights but the model ",
+                 state_.weights.size());
   }
   state_ = std::move(checkpoint);
 }
@@ -87,11 +93,11 @@ StepReport Trainer::step() {
   for (const double loss : losses) report.loss += loss / weight_sum;
   report.gradient_norm = clip(gradient, recipe_.clip);
   if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) {
-    engine::fail("train: step ", state_.step + 1, " has a loss of ", report.loss, " and a gradient of ", report.gradient_norm,
-                 "; the same recipe would come here again");
+    engine::fail("train: step ", state_.step + 1, " has a loss of ", report.loss, " and a gradient of ",
+                 report.gradient_norm, "; the same recipe would come here again");
   }
-  recipe_.optimizer.update(model_.layout(), state_.step + 1, recipe_.rate_of(state_.step), gradient, state_.weights,
-                           state_.first_moments, state_.second_moments);
+  recipe_.optimizer.update(model_.layout(), state_.step + 1, recipe_.rate_of(state_.step), gradient,
+                           state_.weights, state_.first_moments, state_.second_moments);
   ++state_.step;
   ++state_.losses;
   state_.loss_sum += report.loss;
@@ -111,7 +117,8 @@ double Trainer::learn(Worker& worker, const Sample& sample, double weight_sum, f
   model_.forward(state_.weights.data(), read, worker.attention, worker.tape);
 
   worker.weights.assign(sample.weights.begin() + 1, sample.weights.end());
-  for (float& weight : worker.weights) weight = static_cast<float>(static_cast<double>(weight) / weight_sum);
+  for (float& weight : worker.weights)
+    weight = static_cast<float>(static_cast<double>(weight) / weight_sum);
   cross_entropy<float>(worker.tape.logits, tokens.subspan(1), worker.weights, worker.losses);
   double sum = 0;
   for (std::size_t i = 0; i < worker.losses.size(); ++i) {

@@ -10,8 +10,8 @@ Transformer<Real>::Transformer(const engine::Shape& shape)
     : shape_(shape), layout_(shape), rotation_(shape.context, shape.head_size, kTheta) {}
 
 template <class Real>
-void Transformer<Real>::forward(const Real* weights, std::span<const Token> tokens, Attention<Real>& attention,
-                                Tape<Real>& tape) const {
+void Transformer<Real>::forward(const Real* weights, std::span<const Token> tokens,
+                                Attention<Real>& attention, Tape<Real>& tape) const {
   if (tokens.size() > shape_.context) {
     engine::fail("train: ", tokens.size(), " tokens but the context is ", shape_.context);
   }
@@ -34,7 +34,8 @@ void Transformer<Real>::forward(const Real* weights, std::span<const Token> toke
     x.noalias() += to.attended.out * at(place.output, weights).transpose();
 
     to.middle = x;
-    normalize(to.middle, at(place.feed_forward_norm, weights), epsilon, to.middle_normed, to.middle_scales);
+    normalize(to.middle, at(place.feed_forward_norm, weights), epsilon, to.middle_normed,
+              to.middle_scales);
     to.gate_up.noalias() = to.middle_normed * at(place.gate_up, weights).transpose();
     swiglu(to.gate_up, to.hidden);
     x.noalias() += to.hidden * at(place.down, weights).transpose();
@@ -44,15 +45,17 @@ void Transformer<Real>::forward(const Real* weights, std::span<const Token> toke
 }
 
 template <class Real>
-void Transformer<Real>::backward(const Real* weights, std::span<const Token> tokens, TrainedAttention<Real>& attention,
-                                 Tape<Real>& tape, Real* gradients) const {
+void Transformer<Real>::backward(const Real* weights, std::span<const Token> tokens,
+                                 TrainedAttention<Real>& attention, Tape<Real>& tape,
+                                 Real* gradients) const {
   const auto embedding = at(layout_.embedding, weights);
   auto dembedding = at(layout_.embedding, gradients);
   Matrix<Real>& dx = tape.dx;
   dembedding.noalias() += tape.logits.transpose() * tape.normed;
   tape.dnormed.noalias() = tape.logits * embedding;
   dx.setZero(tape.x.rows(), tape.x.cols());
-  normalize_backward(tape.x, at(layout_.norm, weights), tape.scales, tape.dnormed, at(layout_.norm, gradients), dx);
+  normalize_backward(tape.x, at(layout_.norm, weights), tape.scales, tape.dnormed,
+                     at(layout_.norm, gradients), dx);
 
   for (std::size_t i = shape_.layers; i-- > 0;) {
     const Layout::Layer& place = layout_.layers[i];
@@ -62,8 +65,8 @@ void Transformer<Real>::backward(const Real* weights, std::span<const Token> tok
     swiglu_backward(from.gate_up, tape.dhidden, tape.dgate_up);
     at(place.gate_up, gradients).noalias() += tape.dgate_up.transpose() * from.middle_normed;
     tape.dnormed.noalias() = tape.dgate_up * at(place.gate_up, weights);
-    normalize_backward(from.middle, at(place.feed_forward_norm, weights), from.middle_scales, tape.dnormed,
-                       at(place.feed_forward_norm, gradients), dx);
+    normalize_backward(from.middle, at(place.feed_forward_norm, weights), from.middle_scales,
+                       tape.dnormed, at(place.feed_forward_norm, gradients), dx);
 
     at(place.output, gradients).noalias() += dx.transpose() * from.attended.out;
     tape.dout.noalias() = dx * at(place.output, weights);
@@ -74,7 +77,8 @@ void Transformer<Real>::backward(const Real* weights, std::span<const Token> tok
     normalize_backward(from.in, at(place.attention_norm, weights), from.scales, tape.dnormed,
                        at(place.attention_norm, gradients), dx);
   }
-  for (Eigen::Index r = 0; r < dx.rows(); ++r) dembedding.row(tokens[static_cast<std::size_t>(r)]) += dx.row(r);
+  for (Eigen::Index r = 0; r < dx.rows(); ++r)
+    dembedding.row(tokens[static_cast<std::size_t>(r)]) += dx.row(r);
 }
 
 template class Transformer<float>;

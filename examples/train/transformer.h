@@ -15,7 +15,7 @@ namespace train {
 
 using engine::Token;
 
-inline constexpr double kTheta = 10000;  // of the rotary positions
+inline constexpr double kTheta = 10000;   // of the rotary positions
 inline constexpr double kEpsilon = 1e-5;  // of RMSNorm
 
 /// What the forward pass of a text leaves for the backward pass. Used again, it allocates nothing.
@@ -52,11 +52,12 @@ class Transformer {
   const Layout& layout() const { return layout_; }
 
   /// Leaves the logits of what follows each token in tape.logits. weights: [layout().size].
-  void forward(const Real* weights, std::span<const Token> tokens, Attention<Real>& attention, Tape<Real>& tape) const;
+  void forward(const Real* weights, std::span<const Token> tokens, Attention<Real>& attention,
+               Tape<Real>& tape) const;
 
   /// tape.logits holds the gradient of the loss in the logits. Adds that in the weights to `gradients`.
-  void backward(const Real* weights, std::span<const Token> tokens, TrainedAttention<Real>& attention, Tape<Real>& tape,
-                Real* gradients) const;
+  void backward(const Real* weights, std::span<const Token> tokens, TrainedAttention<Real>& attention,
+                Tape<Real>& tape, Real* gradients) const;
 
  private:
   engine::Shape shape_;

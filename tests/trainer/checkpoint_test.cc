@@ -45,7 +45,8 @@ void expect_same(const Checkpoint& a, const Checkpoint& b) {
 /// Odd sizes, so that both the recipe and the arrays are padded.
 Checkpoint sample(std::uint64_t step) {
   const auto value = static_cast<float>(step);
-  return {"width = 64\n", step, step + 1, 0.5 * static_cast<double>(step), {value, 1, 2}, {3, 4, 5}, {6, 7, 8}};
+  return {"width = 64\n", step,      step + 1, 0.5 * static_cast<double>(step),
+          {value, 1, 2},  {3, 4, 5}, {6, 7, 8}};
 }
 
 bool contains(const std::string& text, const std::string& part) {
@@ -77,8 +78,13 @@ TEST_F(CheckpointFile, ReadsBackBitForBit) {
   expect_same(load_checkpoint(path_), odd);
 
   for (std::size_t count = 0; count < 5; ++count) {
-    const Checkpoint even{std::string(count, 'r'), count, 0, 0, std::vector<float>(count, 1.5f),
-                          std::vector<float>(count, -2.5f), std::vector<float>(count, 3.5f)};
+    const Checkpoint even{std::string(count, 'r'),
+                          count,
+                          0,
+                          0,
+                          std::vector<float>(count, 1.5f),
+                          std::vector<float>(count, -2.5f),
+                          std::vector<float>(count, 3.5f)};
     save(even, path_);
     expect_same(load_checkpoint(path_), even);
   }
@@ -89,11 +95,9 @@ TEST_F(CheckpointFile, HasTheFormatItClaims) {
   const std::string file = read_file(path_);
   EXPECT_EQ(file.size(), 7 * 8 + 16 + 3 * 16 + 8u);
   EXPECT_EQ(file.substr(0, 8), "skim run");
-  EXPECT_EQ(file.substr(8, 24),
-            std::string("\1\0\0\0\0\0\0\0\7\0\0\0\0\0\0\0\10\0\0\0\0\0\0\0", 24));
+  EXPECT_EQ(file.substr(8, 24), std::string("\1\0\0\0\0\0\0\0\7\0\0\0\0\0\0\0\10\0\0\0\0\0\0\0", 24));
   EXPECT_EQ(file.substr(32, 8), std::string("\0\0\0\0\0\0\x0C\x40", 8)) << "3.5";
-  EXPECT_EQ(file.substr(40, 16),
-            std::string("\13\0\0\0\0\0\0\0\3\0\0\0\0\0\0\0", 16));
+  EXPECT_EQ(file.substr(40, 16), std::string("\13\0\0\0\0\0\0\0\3\0\0\0\0\0\0\0", 16));
   EXPECT_EQ(file.substr(56, 16), std::string("width = 64\n\0\0\0\0\0", 16));
 }
 

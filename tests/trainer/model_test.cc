@@ -25,7 +25,8 @@ TEST(OurModel, IsSmallAndLong) {
   EXPECT_GE(shape.context, 2048u);
   EXPECT_EQ(model.tokenizer.size(), shape.vocabulary);
   EXPECT_EQ(file.find_text("general.license"), "Apache-2.0");
-  EXPECT_NE(file.text("general.description").find("curriculum="), std::string_view::npos) << "its recipe";
+  EXPECT_NE(file.text("general.description").find("curriculum="), std::string_view::npos)
+      << "its recipe";
 }
 
 /// Of texts as long as the model can read, out of a passage that it has not learnt from.
@@ -35,14 +36,23 @@ Evaluation of(const char* task, const char* prompt, const char* decode, std::siz
   const Transformer<float> model(shape);
   const Corpus corpus = Corpus::read({kData / "revelation.txt"});
   return evaluate(
-      model, load_weights(file, shape), make_task(task, corpus, Part::kTraining), shape.context, texts, 1,
-      [&] { return std::make_unique<PromptedAttention<skim::StageList>>(shape, skim::parse(prompt), skim::parse(decode)); }, 2);
+      model, load_weights(file, shape), make_task(task, corpus, Part::kTraining), shape.context, texts,
+      1,
+      [&] {
+        return std::make_unique<PromptedAttention<skim::StageList>>(shape, skim::parse(prompt),
+                                                                    skim::parse(decode));
+      },
+      2);
 }
 
 // A bound that a model without the skill misses by far: a number of four digits is not guessed.
-TEST(OurModel, FindsANeedleInItsWholeContext) { EXPECT_GE(of("needle", "dense", "dense", 24).accuracy(), 0.9); }
+TEST(OurModel, FindsANeedleInItsWholeContext) {
+  EXPECT_GE(of("needle", "dense", "dense", 24).accuracy(), 0.9);
+}
 TEST(OurModel, FindsItWithTopK) { EXPECT_GE(of("needle", "dense", "topk(64)", 24).accuracy(), 0.9); }
-TEST(OurModel, DoesNotFindItInAWindow) { EXPECT_LE(of("needle", "dense", "sinks(4)+window(124)", 24).accuracy(), 0.25); }
+TEST(OurModel, DoesNotFindItInAWindow) {
+  EXPECT_LE(of("needle", "dense", "sinks(4)+window(124)", 24).accuracy(), 0.25);
+}
 
 TEST(OurModel, KnowsEnglish) {
   EXPECT_LT(of("text", "dense", "dense", 4).bits(), 2.3);  // 4.3 by the frequencies of letters alone

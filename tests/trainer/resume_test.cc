@@ -24,13 +24,20 @@ using skim::test::write_file;
 
 std::string some_text() {
   std::string text;
-  while (text.size() < 3 * Corpus::kMinBytes) text += "In the beginning " + std::to_string(text.size() % 977) + " was the word. ";
+  while (text.size() < 3 * Corpus::kMinBytes)
+    text += "In the beginning " + std::to_string(text.size() % 977) + " was the word. ";
   return text;
 }
 
 Recipe small_recipe(const std::string& estimator) {
   Recipe recipe;
-  recipe.shape = {.layers = 2, .width = 32, .heads = 4, .kv_heads = 2, .head_size = 8, .hidden = 48, .vocabulary = 260,
+  recipe.shape = {.layers = 2,
+                  .width = 32,
+                  .heads = 4,
+                  .kv_heads = 2,
+                  .head_size = 8,
+                  .hidden = 48,
+                  .vocabulary = 260,
                   .context = 160};
   recipe.estimator = estimator;
   recipe.tasks = "text:2,recall:1,needles:1";
@@ -64,7 +71,8 @@ TEST_P(Runs, AreTheSameFromEveryCheckpoint) {
     Trainer second(recipe, corpus, 1);
     second.resume(load_checkpoint(folder.path() / "checkpoint"));
     EXPECT_EQ(second.state().loss_sum, first.state().loss_sum);
-    EXPECT_EQ(losses_of(second), std::vector<double>(losses.begin() + static_cast<std::ptrdiff_t>(stop), losses.end()));
+    EXPECT_EQ(losses_of(second),
+              std::vector<double>(losses.begin() + static_cast<std::ptrdiff_t>(stop), losses.end()));
     EXPECT_EQ(second.state().weights, whole.state().weights) << "stopped after " << stop;
     EXPECT_EQ(second.state().second_moments, whole.state().second_moments);
   }
@@ -77,7 +85,8 @@ TEST_P(Runs, AreTheSameOnAnyNumberOfThreads) {
   EXPECT_EQ(one.state().weights, three.state().weights);
 }
 
-INSTANTIATE_TEST_SUITE_P(Of, Runs, testing::Values("dense", "topk(16)", "sinks(2)+window(8)+priority(8)"),
+INSTANTIATE_TEST_SUITE_P(Of, Runs,
+                         testing::Values("dense", "topk(16)", "sinks(2)+window(8)+priority(8)"),
                          [](const auto& of) { return "Estimator" + std::to_string(of.index); });
 
 TEST(Runs, DifferBySeed) {
@@ -127,23 +136,53 @@ TEST(Runs, RefuseShapesThatDoNotFit) {
   EXPECT_EQ(error_of([&] { Trainer(recipe, corpus, 1); }), "train: 3 KV heads do not divide 4 heads");
   recipe = small_recipe("dense");
   recipe.shape.head_size = 7;
-  EXPECT_EQ(error_of([&] { Trainer(recipe, corpus, 1); }), "train: a head of 7 values has no pairs to rotate");
+  EXPECT_EQ(error_of([&] { Trainer(recipe, corpus, 1); }),
+            "train: a head of 7 values has no pairs to rotate");
 }
 
 /// The program itself, in a folder: 40 steps of a small model, and what is asked of it besides.
 class Program {
  public:
-  explicit Program(const std::filesystem::path& folder, std::vector<const char*> more = {}) : folder_(folder), more_(std::move(more)) {
+  explicit Program(const std::filesystem::path& folder, std::vector<const char*> more = {})
+      : folder_(folder), more_(std::move(more)) {
     write_file(folder / "text", some_text());
   }
 
   pid_t start() const {
-    std::vector<const char*> command{"train", "--threads", "1", "run", "--text", "text", "--tasks", "text", "--layers", "1",
-                                     "--width", "32", "--heads", "2", "--kv-heads", "1", "--head-size", "16", "--hidden", "32",
-                                     "--tokens", "256", "--checkpoint", "checkpoint", "--checkpoint-every", "2",
-                                     "--report-every", "3", "--curve", "curve.csv"};
+    std::vector<const char*> command{"train",
+                                     "--threads",
+                                     "1",
+                                     "run",
+                                     "--text",
+                                     "text",
+                                     "--tasks",
+                                     "text",
+                                     "--layers",
+                                     "1",
+                                     "--width",
+                                     "32",
+                                     "--heads",
+                                     "2",
+                                     "--kv-heads",
+                                     "1",
+                                     "--head-size",
+                                     "16",
+                                     "--hidden",
+                                     "32",
+                                     "--tokens",
+                                     "256",
+                                     "--checkpoint",
+                                     "checkpoint",
+                                     "--checkpoint-every",
+                                     "2",
+                                     "--report-every",
+                                     "3",
+                                     "--curve",
+                                     "curve.csv"};
     const auto add = [&](const char* option, const char* value) {
-      if (std::find_if(more_.begin(), more_.end(), [&](const char* m) { return std::string(m) == option; }) != more_.end()) return;
+      if (std::find_if(more_.begin(), more_.end(),
+                       [&](const char* m) { return std::string(m) == option; }) != more_.end())
+        return;
       command.insert(command.end(), {option, value});
     };
     add("--curriculum", "128:40");
@@ -180,7 +219,9 @@ class Program {
 bool waited(const Program& program, pid_t child, std::size_t lines) {
   for (;;) {
     siginfo_t info{};
-    if (waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == child) return false;
+    if (waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+        info.si_pid == child)
+      return false;
     const std::string curve = program.curve();
     if (static_cast<std::size_t>(std::count(curve.begin(), curve.end(), '\n')) > lines) return true;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -259,9 +300,13 @@ TEST(Program, RefusesWhatItWouldFindWrongOnlyInTheEnd) {
     return program.log();
   };
   EXPECT_NE(error_with({"--out", "no/such/model.gguf"}).find("no/such/model.gguf"), std::string::npos);
-  EXPECT_NE(error_with({"--curriculum", "128:10,100:1"}).find("a context of 100 is shorter"), std::string::npos);
-  EXPECT_NE(error_with({"--curriculum", "128:10,65536:1"}).find("a context of 65536 is longer"), std::string::npos);
-  EXPECT_NE(error_with({"--warmup", "40"}).find("a warm-up of 40 steps is not shorter than the run, 40"), std::string::npos);
+  EXPECT_NE(error_with({"--curriculum", "128:10,100:1"}).find("a context of 100 is shorter"),
+            std::string::npos);
+  EXPECT_NE(error_with({"--curriculum", "128:10,65536:1"}).find("a context of 65536 is longer"),
+            std::string::npos);
+  EXPECT_NE(
+      error_with({"--warmup", "40"}).find("a warm-up of 40 steps is not shorter than the run, 40"),
+      std::string::npos);
   EXPECT_FALSE(std::filesystem::exists(folder.path() / "checkpoint"));
 }
 

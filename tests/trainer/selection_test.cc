@@ -16,10 +16,17 @@ constexpr std::size_t kContext = 256;
 /// A model after a few steps on a text that repeats itself: its logits differ by more than chance.
 Trainer trained(const std::string& estimator) {
   std::string text;
-  while (text.size() < 2 * Corpus::kMinBytes) text += "the cat sat on the mat and the dog lay on the log; ";
+  while (text.size() < 2 * Corpus::kMinBytes)
+    text += "the cat sat on the mat and the dog lay on the log; ";
   const Corpus corpus({text});
   Recipe recipe;
-  recipe.shape = {.layers = 2, .width = 48, .heads = 4, .kv_heads = 2, .head_size = 16, .hidden = 64, .vocabulary = 260,
+  recipe.shape = {.layers = 2,
+                  .width = 48,
+                  .heads = 4,
+                  .kv_heads = 2,
+                  .head_size = 16,
+                  .hidden = 64,
+                  .vocabulary = 260,
                   .context = kContext};
   recipe.estimator = estimator;
   recipe.curriculum = {{kContext, 8}};
@@ -73,7 +80,8 @@ TEST_P(Selections, OfForwardBackwardAndDecodeAreTheSame) {
     // Rows [first, end) as a call of their own, over the keys before `end`.
     const auto select = [&](std::size_t first, std::size_t end, skim::SelectionRecord& record) {
       const skim::HeadRows<const float> keys{qkv.data() + heads * d, end, kv_heads, d, stride};
-      const skim::HeadRows<const float> values{qkv.data() + (heads + kv_heads) * d, end, kv_heads, d, stride};
+      const skim::HeadRows<const float> values{qkv.data() + (heads + kv_heads) * d, end, kv_heads, d,
+                                               stride};
       std::vector<skim::ContiguousKv<float>> kv;
       for (std::size_t h = 0; h < kv_heads; ++h) kv.push_back({keys.head(h), values.head(h)});
       skim::LayerQuery query;
@@ -95,7 +103,8 @@ TEST_P(Selections, OfForwardBackwardAndDecodeAreTheSame) {
       for (std::size_t i = 0; i < entries; ++i) {
         const Chosen of_forward = chosen(forward[row * entries + i]);
         picks += of_forward.picks.size();
-        EXPECT_EQ(of_forward, chosen(backward[row * entries + i])) << "layer " << layer << ", row " << row;
+        EXPECT_EQ(of_forward, chosen(backward[row * entries + i]))
+            << "layer " << layer << ", row " << row;
         EXPECT_EQ(of_forward, chosen(decode[i])) << "layer " << layer << ", row " << row;
       }
     }
@@ -104,8 +113,8 @@ TEST_P(Selections, OfForwardBackwardAndDecodeAreTheSame) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Of, Selections,
-                         testing::Values("topk(16)", "sinks(2)+window(8)+topk(power(1,0.5))", "priority(16)",
-                                         "sinks(2)+window(8)+uniform(8)", "topp(0.5)"),
+                         testing::Values("topk(16)", "sinks(2)+window(8)+topk(power(1,0.5))",
+                                         "priority(16)", "sinks(2)+window(8)+uniform(8)", "topp(0.5)"),
                          [](const auto& of) { return "Estimator" + std::to_string(of.index); });
 
 }  // namespace

@@ -19,7 +19,8 @@
 namespace train {
 namespace {
 
-constexpr std::array kNames{"text", "recall", "needle", "needles", "common_words", "frequent_words", "variables"};
+constexpr std::array kNames{"text",         "recall",         "needle",   "needles",
+                            "common_words", "frequent_words", "variables"};
 constexpr std::array<std::size_t, 6> kContexts{128, 129, 200, 256, 512, 2048};
 constexpr std::uint64_t kSeeds = 40;
 
@@ -218,7 +219,8 @@ TEST(Recall, AsksForWhatWasSaid) {
       const std::string key = match.str(1), value = match.str(2);
       const bool is_known = facts.contains(key);
       expected.set(context % 14 + static_cast<std::size_t>(match.position(1)), 4, 0);
-      expected.set(context % 14 + static_cast<std::size_t>(match.position(2)), 4, is_known ? kAnswerWeight : 0);
+      expected.set(context % 14 + static_cast<std::size_t>(match.position(2)), 4,
+                   is_known ? kAnswerWeight : 0);
       if (is_known) answers.push_back(value);
       EXPECT_EQ(facts.try_emplace(key, value).first->second, value);
       ++(is_known ? known : fresh);
@@ -478,7 +480,9 @@ TEST(Tasks, RepeatEverywhere) {
 TEST(Tasks, KeepTheirPartsApart) {
   for (const auto* name : kNames) {
     const bool has_text = make(name, 512, 0, Part::kHeldOut).tokens != make(name, 512, 0).tokens;
-    EXPECT_EQ(has_text, !std::string_view(name).ends_with("_words") && std::string_view(name) != "recall") << name;
+    EXPECT_EQ(has_text,
+              !std::string_view(name).ends_with("_words") && std::string_view(name) != "recall")
+        << name;
     for (std::uint64_t seed = 0; seed < 300; ++seed) {
       EXPECT_EQ(count(text_of(make(name, 512, seed)), "#"), 0u) << name;
       if (!has_text) continue;

@@ -21,7 +21,13 @@ namespace train {
 namespace {
 
 engine::Shape small_shape() {
-  return {.layers = 2, .width = 24, .heads = 4, .kv_heads = 2, .head_size = 8, .hidden = 40, .vocabulary = kVocabulary,
+  return {.layers = 2,
+          .width = 24,
+          .heads = 4,
+          .kv_heads = 2,
+          .head_size = 8,
+          .hidden = 40,
+          .vocabulary = kVocabulary,
           .context = 64};
 }
 
@@ -34,7 +40,8 @@ std::vector<Real> weights_of(const engine::Shape& shape) {
   std::mt19937_64 random(3);
   for (const Place* place : layout.places()) {
     if (!place->is_gain) continue;
-    for (std::size_t i = 0; i < place->size(); ++i) weights[place->begin + i] = Real(0.5) + static_cast<Real>(random() % 100) / 100;
+    for (std::size_t i = 0; i < place->size(); ++i)
+      weights[place->begin + i] = Real(0.5) + static_cast<Real>(random() % 100) / 100;
   }
   return weights;
 }
@@ -64,8 +71,8 @@ class Loss {
   std::vector<double> gradient(const std::vector<double>& weights) {
     (*this)(weights);
     std::vector<double> gradient(weights.size());
-    model_.backward(weights.data(), std::span<const Token>(tokens_).first(tokens_.size() - 1), attention_, tape_,
-                    gradient.data());
+    model_.backward(weights.data(), std::span<const Token>(tokens_).first(tokens_.size() - 1),
+                    attention_, tape_, gradient.data());
     return gradient;
   }
 
@@ -113,8 +120,9 @@ TEST_P(Gradients, AreCentralDifferences) {
 }
 
 // Not of a sampler whose weights follow the logits: those are constants of the step, and differences move them.
-INSTANTIATE_TEST_SUITE_P(Of, Gradients, testing::Values("dense", "topk(9)", "sinks(2)+window(5)+topk(4)",
-                                                        "sinks(2)+window(4)+uniform(6)"),
+INSTANTIATE_TEST_SUITE_P(Of, Gradients,
+                         testing::Values("dense", "topk(9)", "sinks(2)+window(5)+topk(4)",
+                                         "sinks(2)+window(4)+uniform(6)"),
                          [](const auto& of) { return "Estimator" + std::to_string(of.index); });
 
 TEST(Gradients, OfAForgottenTermFail) {
@@ -151,7 +159,8 @@ TEST(Transformer, SaysWhatTheModelThatGeneratesSays) {
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       const engine::Vector logits = generates.decode(tokens[i], i, *decoding);
       const auto row = tape.logits.row(static_cast<Eigen::Index>(i));
-      EXPECT_LT((logits.transpose() - row).cwiseAbs().maxCoeff(), 1e-4f) << estimator << ", token " << i;
+      EXPECT_LT((logits.transpose() - row).cwiseAbs().maxCoeff(), 1e-4f)
+          << estimator << ", token " << i;
     }
   }
 }
