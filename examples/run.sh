@@ -36,14 +36,13 @@ estimators=(
 )
 
 if [ -z "${SKIM_MODEL:-}" ]; then
-  say "generate: a number hidden in 2000 bytes, by what attention reads of them"
+  say "generate: 4829 is hidden in 2000 bytes, and asked for at their end"
   hay=$(head -c 1960 "$text")
   prompt="${hay:0:500} The number of kabo is 4829.${hay:500} The number of kabo is"
   for estimator in "${estimators[@]}"; do
-    # It also says what it has read, which is of no interest here unless it fails.
-    answer=$("$programs/generate" --model "$model" --prompt "$prompt" --estimator "$estimator" --tokens 5 --temperature 0 2>&1) ||
-      { echo "$answer"; exit 1; }
-    printf '%-36s says:%s\n' "$estimator" "$(head -n 1 <<< "$answer")"
+    answer=$("$programs/generate" --model "$model" --prompt "$prompt" --estimator "$estimator" --tokens 5 --temperature 0 \
+      2> build/release/generate.log) || { cat build/release/generate.log; exit 1; }
+    printf '%-36s says%s\n' "$estimator" "$answer"
   done
 fi
 
