@@ -33,10 +33,4 @@ Corpus Corpus::read(const std::vector<std::filesystem::path>& paths) {
   return Corpus(texts);
 }
 
-std::uint64_t Corpus::fingerprint() const {
-  std::uint64_t sum = 0xCBF29CE484222325u;  // FNV-1a
-  for (const char c : training_) sum = (sum ^ static_cast<unsigned char>(c)) * 0x100000001B3u;
-  return sum;
-}
-
 }  // namespace train

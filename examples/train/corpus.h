@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -21,8 +20,6 @@ class Corpus {
 
   std::string_view training() const { return training_; }
   std::string_view held_out() const { return held_out_; }
-  /// Of what models learn from: another text has another.
-  std::uint64_t fingerprint() const;
 
  private:
   std::string training_;

@@ -15,6 +15,10 @@ rate=${RATE:-3e-3}
 warmup=${WARMUP:-100}  # steps
 lessons=${LESSONS:-text:2,recall:4,needles:2,needle:1,variables:1,common_words:1,frequent_words:1}
 budgets=${BUDGETS:-8 32}  # top-k to train with, beside dense
+# Dense models go on with these, a while longer.
+continued=${CONTINUED-dense topk8}
+continuation=${CONTINUATION:-512:300}
+continued_rate=${CONTINUED_RATE:-1e-3}
 seeds=${SEEDS:-1 2 3}
 # What is measured, on text that is held out.
 retrieval=${RETRIEVAL:-needle needles variables}
@@ -56,15 +60,19 @@ shown() {
   "${@:2}" 2> >(trap '' INT TERM; tee -a "$dir/$1.log" | sed -u "s/^/$1: /" >&2)
 }
 
-# The estimator of a kind of training: dense, topk16 ...
-estimator_of() { [ "$1" = dense ] && echo dense || echo "topk(${1#topk})"; }
+# The estimator of a kind of training (dense, topk16, dense+topk16 ...), and its name in the tables.
+estimator_of() { case ${1#dense+} in dense) echo dense ;; *) echo "topk(${1##*topk})" ;; esac; }
+label_of() { case $1 in dense+*) echo "dense, then $(estimator_of "$1")" ;; *) estimator_of "$1" ;; esac; }
 
 # trained KIND-SEED: a model, unless it is there.
 trained() {
   local name=$1 model=$dir/$1.gguf
+  local first="$shape --curriculum $curriculum --tokens $tokens --rate $rate --warmup $warmup"
+  case $name in dense+*)
+    first="--from $dir/dense-${name##*-}.gguf --curriculum $continuation --tokens $tokens --rate $continued_rate --warmup $warmup" ;;
+  esac
   # shellcheck disable=SC2206  # the settings are words
-  local command=(run --text "${texts[@]}" $shape --curriculum "$curriculum" --tokens "$tokens" --rate "$rate" --warmup "$warmup"
-                 --tasks "$lessons" --estimator "$(estimator_of "${name%-*}")" --seed "${name##*-}" --out "$model")
+  local command=(run --text "${texts[@]}" $first --tasks "$lessons" --estimator "$(estimator_of "${name%-*}")" --seed "${name##*-}" --out "$model")
   if [ -e "$dir/$name.command" ] && [ "${command[*]}" != "$(cat "$dir/$name.command")" ]; then
     echo "experiment.sh: $name was trained with other settings: another DIR, or rm $dir/$name.*" >&2
     return 255  # xargs then starts no more
@@ -97,27 +105,35 @@ evaluated() {
 }
 
 models=()  # those of a seed next to each other
+followers=()
 for seed in $seeds; do
   models+=("dense-$seed")
   for k in $budgets; do models+=("topk$k-$seed"); done
+  for kind in $continued; do followers+=("dense+$kind-$seed"); done
 done
-# each FUNCTION: of every model. Arrays do not go through the environment, so jobs get settings and functions as text.
+# each FUNCTION MODEL...: of every model. Arrays do not go through the environment, so jobs get settings and functions as text.
 each() {
-  local all
-  all=$(declare -p dir texts program shape curriculum tokens rate warmup lessons retrieval aggregation decoding imprecise precisions count
-        declare -f shown estimator_of trained measured evaluated)
-  printf '%s\n' "${models[@]}" | xargs -P "$jobs" -n 1 bash -c "set -euo pipefail; $all; $1 \"\$1\"" "$1" ||
+  local all function=$1
+  shift
+  all=$(declare -p dir texts program shape curriculum continuation continued_rate tokens rate warmup lessons retrieval aggregation decoding imprecise precisions count
+        declare -f shown estimator_of label_of trained measured evaluated)
+  printf '%s\n' "$@" | xargs -P "$jobs" -n 1 bash -c "set -euo pipefail; $all; $function \"\$1\"" "$function" ||
     fail "not all of it is done"
 }
 say "training ${models[*]}"
-each trained
+each trained "${models[@]}"
+if [ ${#followers[@]} != 0 ]; then
+  say "training ${followers[*]}"
+  each trained "${followers[@]}"
+  models+=("${followers[@]}")
+fi
 say "measuring"
-each evaluated
+each evaluated "${models[@]}"
 
 # One file of each kind, a line a measurement: KIND SEED and what was printed.
 gather() {
   for name in "${models[@]}"; do
-    awk -v kind="$(estimator_of "${name%-*}")" -v seed="${name##*-}" -v OFS='\t' \
+    awk -v kind="$(label_of "${name%-*}")" -v seed="${name##*-}" -v OFS='\t' \
       '/^#/ || $1 == "task" { next } { $1 = $1; print kind, seed, $0 }' "$dir/$name.$1"
   done > "$dir/$1.tsv"
 }
@@ -128,7 +144,8 @@ gather entropy
   echo "shape: $shape"
   echo "curriculum (context:steps): $curriculum, $tokens tokens a step, rate $rate"
   echo "lessons: $lessons"
-  echo "trained with: $(cut -f 1 "$dir/tasks.tsv" | awk '!seen[$0]++' | paste -sd ' ')"
+  [ -z "$continued" ] || echo "dense models go on: $continuation, rate $continued_rate"
+  echo "trained with: $(cut -f 1 "$dir/tasks.tsv" | awk '!seen[$0]++' | paste -sd ';' | sed 's/;/; /g')"
   echo "seeds: $seeds; texts of a task: $count"
 } > "$dir/settings.txt"
 [ -z "$page" ] || RETRIEVAL=$retrieval AGGREGATION=$aggregation bash "$here/page.sh" "$dir" "$page"

@@ -30,6 +30,9 @@ int main(int argc, char** argv) {
     return runs.add_option(name, value, what)->capture_default_str();
   };
   option("--text", run.texts, "files to learn from")->required()->check(CLI::ExistingFile);
+  option("--from", run.from,
+         "GGUF file of a model of this program to begin with; its shape is the shape")
+      ->check(CLI::ExistingFile);
   option("--layers", recipe.shape.layers, "layers")->check(CLI::PositiveNumber);
   option("--width", recipe.shape.width, "width of the residual stream")->check(CLI::PositiveNumber);
   option("--heads", recipe.shape.heads, "query heads")->check(CLI::PositiveNumber);

@@ -12,6 +12,16 @@
 
 namespace train {
 
+namespace {
+
+/// The fewest digits that are read back as this number: equal texts are equal numbers.
+std::string shortest(double number) {
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof text, number).ptr};
+}
+
+}  // namespace
+
 std::size_t Recipe::steps() const {
   std::size_t sum = 0;
   for (const Stage& stage : curriculum) sum += stage.steps;
@@ -58,7 +68,6 @@ void Recipe::check(std::size_t bytes) const {
 
 std::string Recipe::text() const {
   std::ostringstream out;
-  out.precision(17);  // equal numbers only are equal texts
   out << "layers=" << shape.layers << " width=" << shape.width << " heads=" << shape.heads
       << " kv_heads=" << shape.kv_heads << " head_size=" << shape.head_size
       << " hidden=" << shape.hidden << " vocabulary=" << shape.vocabulary
@@ -66,10 +75,12 @@ std::string Recipe::text() const {
       << " curriculum=";
   for (const Stage& stage : curriculum)
     out << (&stage == curriculum.data() ? "" : ",") << stage.context << ':' << stage.steps;
-  out << " tokens=" << tokens << " rate=" << rate << " last_rate=" << last_rate << " warmup=" << warmup
-      << " clip=" << clip << " first_decay=" << optimizer.first_decay
-      << " second_decay=" << optimizer.second_decay << " epsilon=" << optimizer.epsilon
-      << " weight_decay=" << optimizer.weight_decay << " seed=" << seed;
+  out << " tokens=" << tokens << " rate=" << shortest(rate) << " last_rate=" << shortest(last_rate)
+      << " warmup=" << warmup << " clip=" << shortest(clip)
+      << " first_decay=" << shortest(optimizer.first_decay)
+      << " second_decay=" << shortest(optimizer.second_decay)
+      << " epsilon=" << shortest(optimizer.epsilon)
+      << " weight_decay=" << shortest(optimizer.weight_decay) << " seed=" << seed;
   return out.str();
 }
 

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "bytes.h"
+#include "generate/gguf.h"
 #include "generate/whole_file.h"
 #include "loss_curve.h"
 #include "trainer.h"
@@ -84,10 +85,16 @@ void run(RunArguments arguments, std::size_t threads) {
   Recipe& recipe = arguments.recipe;
   recipe.curriculum = parse_curriculum(arguments.curriculum);
   recipe.shape.vocabulary = kVocabulary;
+  std::vector<float> weights;
+  if (!arguments.from.empty()) {
+    const engine::Gguf file = engine::Gguf::read(arguments.from);
+    recipe.shape = engine::Llama(file).shape();
+    weights = load_weights(file, recipe.shape);
+  }
   for (const Recipe::Stage& stage : recipe.curriculum)
     recipe.shape.context = std::max(recipe.shape.context, stage.context);
   const Corpus corpus = Corpus::read(arguments.texts);
-  Trainer trainer(recipe, corpus, threads);
+  Trainer trainer(recipe, corpus, threads, std::move(weights));
   std::fprintf(stderr, "%zu weights, %zu steps, %zu threads\n%s\n", trainer.model().layout().size,
                recipe.steps(), threads, trainer.state().recipe.c_str());
   if (!arguments.checkpoint.empty() && std::filesystem::exists(arguments.checkpoint)) {

@@ -16,6 +16,7 @@ struct RunArguments {
   Recipe recipe;
   std::string curriculum = "256:2000,512:1000,1024:1000,2048:2000";
   std::vector<std::filesystem::path> texts;
+  std::filesystem::path from;  // empty: a new model
   std::filesystem::path out = "model.gguf";
   std::filesystem::path checkpoint;
   std::filesystem::path curve;

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "generate/error.h"
+#include "fingerprint.h"
 #include "parallel.h"
 
 namespace train {
@@ -34,7 +35,8 @@ std::mt19937_64 random_of(std::uint64_t seed, std::uint64_t step, std::uint64_t 
   return std::mt19937_64(mix(mix(mix(seed) ^ step) ^ index));
 }
 
-Trainer::Trainer(const Recipe& recipe, const Corpus& corpus, std::size_t threads)
+Trainer::Trainer(const Recipe& recipe, const Corpus& corpus, std::size_t threads,
+                 std::vector<float> weights)
     : recipe_(checked(recipe, corpus)),
       model_(recipe.shape),
       task_(make_mixture(recipe.tasks, corpus, Part::kTraining)) {
@@ -45,9 +47,18 @@ Trainer::Trainer(const Recipe& recipe, const Corpus& corpus, std::size_t threads
   for (auto& gradient : gradients_) gradient.resize(model_.layout().size);
   std::ostringstream text;
   text << recipe.text() << " text=" << corpus.training().size() << ':' << std::hex
-       << corpus.fingerprint();
+       << fingerprint(std::as_bytes(std::span(corpus.training())));
+  if (weights.empty()) {
+    weights = first_weights(recipe.shape, recipe.seed);
+  } else {
+    if (weights.size() != model_.layout().size) {
+      engine::fail("train: ", weights.size(), " weights to begin with but the model has ",
+                   model_.layout().size);
+    }
+    text << " from=" << fingerprint(std::as_bytes(std::span(weights)));
+  }
   state_.recipe = text.str();
-  state_.weights = first_weights(recipe.shape, recipe.seed);
+  state_.weights = std::move(weights);
   state_.first_moments.resize(state_.weights.size());
   state_.second_moments.resize(state_.weights.size());
 }

@@ -31,8 +31,10 @@ struct StepReport {
 /// Equal recipes and texts give equal weights, bit for bit, on any number of threads and from any checkpoint.
 class Trainer {
  public:
-  /// The corpus must outlive it. Throws std::runtime_error on a recipe that does not fit together.
-  Trainer(const Recipe& recipe, const Corpus& corpus, std::size_t threads);
+  /// `weights`: what to begin with, empty for a new model. The corpus must outlive it. Throws
+  /// std::runtime_error on a recipe that does not fit together.
+  Trainer(const Recipe& recipe, const Corpus& corpus, std::size_t threads,
+          std::vector<float> weights = {});
 
   /// Goes on from a checkpoint. Throws std::runtime_error when it is of another recipe.
   void resume(Checkpoint checkpoint);

@@ -13,13 +13,13 @@ cp "$source_dir"/examples/train/{README.md,experiment.sh,page.sh,figures.gp,summ
 cat "$source_dir"/*.md "$source_dir"/examples/*/*.md > "$work/text"
 
 export PROGRAM=$program SHAPE="--layers 2 --width 16 --heads 2 --kv-heads 1 --head-size 8 --hidden 16" CURRICULUM=128:2 \
-  TOKENS=128 WARMUP=1 BUDGETS=8 SEEDS="1 2" DECODING="8 32" IMPRECISE=8 PRECISIONS="0 1" COUNT=1
+  TOKENS=128 WARMUP=1 CONTINUED=topk8 CONTINUATION=128:2 BUDGETS=8 SEEDS="1 2" DECODING="8 32" IMPRECISE=8 PRECISIONS="0 1" COUNT=1
 experiment() { bash "$work/experiment.sh" "$work/results" "$work/text" > "$work/said" 2>&1; }
 experiment || { cat "$work/said"; exit 1; }
 
 outside() { awk '/^<!-- begin/ { print; skip = 1 } /^<!-- end/ { skip = 0 } !skip' "$1"; }
 diff <(outside "$source_dir/examples/train/README.md") <(outside "$work/README.md")
-models=4 tasks=6
+models=6 tasks=6
 [ "$(wc -l < "$work/results/tasks.tsv")" = $((models * tasks * 3)) ]
 [ "$(wc -l < "$work/results/precision.tsv")" = $((models * (tasks - 1) * 2)) ]
 [ "$(wc -l < "$work/results/entropy.tsv")" = $((models * tasks * 2 * 2)) ]

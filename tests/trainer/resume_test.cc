@@ -11,6 +11,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "generate/gguf.h"
+#include "model_file.h"
 #include "support/scratch_folder.h"
 #include "trainer.h"
 
@@ -290,6 +292,21 @@ TEST(Program, RefusesATruncatedCheckpointAndKeepsThePrevious) {
   std::filesystem::rename(previous_of(path), path);  // what the message says
   EXPECT_EQ(program.run(), 0);
   EXPECT_EQ(read_file(path), whole);
+}
+
+TEST(Program, GoesOnFromAModel) {
+  const ScratchFolder folder;
+  ASSERT_EQ(Program(folder.path()).run(), 0);
+  std::filesystem::remove(folder.path() / "checkpoint");
+  // At a rate of next to nothing the model stays what it was, but for the rounding of its file.
+  const Program program(folder.path(),
+                        {"--from", "model.gguf", "--out", "second.gguf", "--rate", "1e-30"});
+  ASSERT_EQ(program.run(), 0) << program.log();
+  EXPECT_NE(program.log().find(" from="), std::string::npos);
+  const engine::Gguf first = engine::Gguf::read(folder.path() / "model.gguf");
+  const engine::Gguf second = engine::Gguf::read(folder.path() / "second.gguf");
+  const engine::Shape shape = engine::Llama(first).shape();
+  EXPECT_EQ(load_weights(first, shape), load_weights(second, shape));
 }
 
 TEST(Program, RefusesWhatItWouldFindWrongOnlyInTheEnd) {
