@@ -26,7 +26,7 @@ aggregation=${AGGREGATION:-common_words frequent_words}
 decoding=${DECODING:-4 8 16 32 64 128}  # top-k to decode with, beside dense
 imprecise=${IMPRECISE:-8 32}           # top-k that misses some: budgets ...
 precisions=${PRECISIONS:-0 .25 .5 .75 .9 1}  # ... and the shares that are found
-count=${COUNT:-128}                      # texts of a task
+count=${COUNT:-96}                       # texts of a task
 # How.
 jobs=${JOBS:-2}  # at a time, of one thread each: faster than one at a time of more threads
 program=${PROGRAM:-build/release/examples/train}

@@ -15,14 +15,14 @@ set grid lt -1 lc rgb '#DDDDDD'
 panels = 'retrieval aggregation'
 
 set terminal svg size 1280,480 noenhanced font 'sans,13' background rgb 'white'
-set key below horizontal maxrows 1 samplen 2  # what the model was trained with
+set key below horizontal maxrows 3 samplen 2 spacing 0.9  # what the model was trained with
 
 set output out . '/budget.svg'
 set multiplot layout 1,2 title 'Accuracy of models trained with dense attention and top-k, by what decodes (mean, least and largest of the seeds)'
 set logscale x 2
-set yrange [0:100]
+set yrange [0:*]
 set ylabel 'answers, %'
-set xlabel 'k of the top-k that decodes'
+set xlabel 'k of the top-k that decodes' offset 0,0.5
 most = int(word(decoding, words(decoding)))
 set xtics ()
 do for [k in decoding] { set xtics add (k int(k)) }
@@ -39,7 +39,7 @@ set xtics auto
 set terminal svg size 1280,60+420*words(imprecise) noenhanced font 'sans,13' background rgb 'white'
 set output out . '/precision.svg'
 set multiplot layout words(imprecise),2 title 'Accuracy by the precision of an approximate top-k that decodes (mean, least and largest of the seeds)'
-set xlabel 'share of the exact k that is read'
+set xlabel 'share of the exact k that is read' offset 0,0.5
 set xrange [-0.03:1.03]
 do for [k in imprecise] {
   do for [panel in panels] {
@@ -52,7 +52,7 @@ unset multiplot
 set terminal svg size 1280,480 noenhanced font 'sans,13' background rgb 'white'
 set output out . '/entropy.svg'
 set multiplot layout 1,3 title 'Entropy of the heads of models trained with dense attention and top-k (every head of every seed)'
-set xlabel 'layer'
+set xlabel 'layer' offset 0,0.5
 set ylabel 'nats'
 set xtics 1
 set xrange [-0.5:*]
@@ -62,6 +62,6 @@ set yrange [0:*]
 do for [panel in 'text ' . panels] {
   set title panel
   plot for [i = 1:kinds] data . '/entropy.' . panel index i - 1 \
-    using ($1 + 0.2 * (i - (kinds + 1) / 2.0)):2 with points lt i title columnheader(1)
+    using ($1 + 0.16 * (i - (kinds + 1) / 2.0)):2 with points lt i title columnheader(1)
 }
 unset multiplot

@@ -41,7 +41,7 @@ exact='^(dense|topk[(][0-9]+[)])$'
   printf '\nEach task:\n\n'
   table accuracy "$tasks" %.0f "$exact"
   printf '\n### Nats of a token of an answer, by what decodes\n\n'
-  table nll "$all,$tasks" %.2f "$exact"
+  table nll "$all" %.2f "$exact"
   printf '\n### Bits of a byte of text, by what decodes\n\n'
   table bits text %.3f "$exact"
   printf '\n![accuracy by the precision of an approximate top-k](precision.svg)\n'
