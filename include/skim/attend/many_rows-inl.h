@@ -76,7 +76,9 @@ inline bool leaves_summaries(const StageList& e) {
 
 template <class E>
 ManyRows many_rows_kernel(const E& estimator) {
-  return is_dense(estimator) ? ManyRows::kDense : selects_largest(estimator) ? ManyRows::kLargest : ManyRows::kNone;
+  if (is_dense(estimator)) return ManyRows::kDense;
+  // Sinks and windows alone have nothing to look for.
+  return selects_largest(estimator) && reads_logits(estimator) ? ManyRows::kLargest : ManyRows::kNone;
 }
 
 /// Dense attention of a range of rows by matrix products.
