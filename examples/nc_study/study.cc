@@ -6,8 +6,8 @@
 #include <mutex>
 
 #include "effective.h"
+#include "generate/parallel.h"
 #include "layer.h"
-#include "parallel.h"
 #include "row_errors.h"
 #include "spectral.h"
 #include "stats.h"
@@ -62,7 +62,7 @@ void measure_length(const Plan& plan, std::size_t at, Findings& findings,
   std::vector<std::vector<Errors>> full(plan.draws), causal(plan.draws);
   const std::size_t matrix_draws =
       n <= plan.longest_matrix ? std::min(plan.draws, plan.matrix_draws) : 0;
-  for_each_parallel(plan.draws, [&](std::size_t draw) {
+  engine::for_each_parallel(plan.draws, engine::machine_threads(), [&](std::size_t draw, std::size_t) {
     const Layer layer(n, plan.d, plan.r, seed_of(plan, n, draw));
     full[draw] = row_errors(layer, full_rules, rows, false);
     causal[draw] = row_errors(layer, causal_rules, rows, true);
@@ -103,7 +103,7 @@ void measure_effective(const Plan& plan, std::size_t at, Findings& findings,
   const std::vector<std::size_t> rows = spread_rows(n, plan.rows / 2);
   std::vector<double> thresholds(std::begin(kThresholds), std::end(kThresholds));
   std::replace(thresholds.begin(), thresholds.end(), 0.0, 1 / static_cast<double>(n));
-  for_each_parallel(plan.effective_draws, [&](std::size_t draw) {
+  engine::for_each_parallel(plan.effective_draws, engine::machine_threads(), [&](std::size_t draw, std::size_t) {
     const Layer layer(n, plan.d, 1, seed_of(plan, n, 1000 + draw));
     for (std::size_t s = 0; s < std::size(kSpreads); ++s) {
       const auto shares = ineffective_share(layer, kSpreads[s], thresholds, rows);

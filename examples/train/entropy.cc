@@ -5,8 +5,8 @@
 #include <cmath>
 #include <memory>
 
-#include "parallel.h"
-#include "trainer.h"
+#include "chance.h"
+#include "generate/parallel.h"
 
 namespace train {
 
@@ -74,7 +74,7 @@ HeadEntropies head_entropies(const Transformer<float>& model, const std::vector<
   };
   std::vector<Worker> workers(threads);
   std::vector<HeadEntropies> each(texts, HeadEntropies(model.shape()));
-  for_each_parallel(texts, threads, [&](std::size_t i, std::size_t worker) {
+  engine::for_each_parallel(texts, threads, [&](std::size_t i, std::size_t worker) {
     Worker& at = workers[worker];
     if (!at.attention)
       at.attention = std::make_unique<TrainedAttention<float>>(model.shape(), skim::parse("dense"));

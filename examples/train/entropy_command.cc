@@ -5,20 +5,19 @@
 #include <cstdio>
 
 #include "entropy.h"
-#include "loaded_model.h"
 
 namespace train {
 
-void entropy(const EntropyArguments& arguments, std::size_t threads) {
-  const LoadedModel loaded(arguments.model, arguments.context);
-  const Corpus corpus = Corpus::read(arguments.texts);
+void entropy(const MeasuredTexts& on, std::size_t threads) {
+  const LoadedModel loaded(on.model, on.context);
+  const Corpus corpus = Corpus::read(on.texts);
   const engine::Shape& shape = loaded.model.shape();
 
   std::printf("%-16s %5s %4s %8s %8s\n", "task", "layer", "head", "entropy", "keys");
-  for (const std::string& name : arguments.tasks) {
-    const Task task = make_task(name, corpus, arguments.is_unseen ? Part::kTraining : Part::kHeldOut);
-    const HeadEntropies entropies = head_entropies(loaded.model, loaded.weights, task, loaded.context,
-                                                   arguments.count, arguments.seed, threads);
+  for (const std::string& name : on.tasks) {
+    const Task task = make_task(name, corpus, on.part());
+    const HeadEntropies entropies =
+        head_entropies(loaded.model, loaded.weights, task, loaded.context, on.count, on.seed, threads);
     for (std::size_t layer = 0; layer < shape.layers; ++layer) {
       for (std::size_t head = 0; head < shape.heads; ++head) {
         const double mean = entropies.mean(layer, head);

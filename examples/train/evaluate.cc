@@ -3,8 +3,8 @@
 
 #include <numbers>
 
-#include "parallel.h"
-#include "trainer.h"
+#include "chance.h"
+#include "generate/parallel.h"
 
 namespace train {
 namespace {
@@ -52,7 +52,7 @@ Evaluation evaluate(const Transformer<float>& model, const std::vector<float>& w
   };
   std::vector<Worker> workers(threads);
   std::vector<Evaluation> each(texts);
-  for_each_parallel(texts, threads, [&](std::size_t i, std::size_t worker) {
+  engine::for_each_parallel(texts, threads, [&](std::size_t i, std::size_t worker) {
     Worker& at = workers[worker];
     if (!at.attention) at.attention = make_attention();
     std::mt19937_64 random = random_of(seed, 0, i);

@@ -3,8 +3,8 @@
 
 #include <cstdio>
 
+#include "evaluate.h"
 #include "imprecise_topk.h"
-#include "loaded_model.h"
 
 namespace train {
 namespace {
@@ -15,20 +15,20 @@ struct Decoder {
   MakeAttention make;
 };
 
-std::vector<Decoder> decoders(const EvaluateArguments& arguments, const engine::Shape& shape) {
-  std::vector<std::string> estimators = arguments.estimators;
-  if (estimators.empty() && arguments.topk.empty()) estimators.push_back("dense");
+std::vector<Decoder> decoders(const Decoding& decoding, const engine::Shape& shape) {
+  std::vector<std::string> estimators = decoding.estimators;
+  if (estimators.empty() && decoding.topk.empty()) estimators.push_back("dense");
   std::vector<Decoder> all;
   for (const std::string& name : estimators) {
     const skim::StageList decode = skim::parse(name);
-    const skim::StageList prompt = arguments.prompt.empty() ? decode : skim::parse(arguments.prompt);
+    const skim::StageList prompt = decoding.prompt.empty() ? decode : skim::parse(decoding.prompt);
     all.push_back({name, [=] {
                      return std::make_unique<PromptedAttention<skim::StageList>>(shape, prompt, decode);
                    }});
   }
-  const skim::StageList prompt = skim::parse(arguments.prompt.empty() ? "dense" : arguments.prompt);
-  for (const std::size_t k : arguments.topk) {
-    for (const double precision : arguments.precisions) {
+  const skim::StageList prompt = skim::parse(decoding.prompt.empty() ? "dense" : decoding.prompt);
+  for (const std::size_t k : decoding.topk) {
+    for (const double precision : decoding.precisions) {
       const ImpreciseTopK decode{static_cast<skim::Position>(k), precision};
       decode.validate();
       char name[64];
@@ -52,18 +52,18 @@ std::string shown(double mean, std::size_t answers) {
 
 }  // namespace
 
-void evaluate(const EvaluateArguments& arguments, std::size_t threads) {
-  const LoadedModel loaded(arguments.model, arguments.context);
-  const Corpus corpus = Corpus::read(arguments.texts);
-  const std::vector<Decoder> all = decoders(arguments, loaded.model.shape());
+void evaluate(const MeasuredTexts& on, const Decoding& decoding, std::size_t threads) {
+  const LoadedModel loaded(on.model, on.context);
+  const Corpus corpus = Corpus::read(on.texts);
+  const std::vector<Decoder> all = decoders(decoding, loaded.model.shape());
 
   std::printf("%-16s %-28s %8s %9s %8s %10s %8s\n", "task", "estimator", "context", "accuracy",
               "answers", "answer_nll", "bits");
-  for (const std::string& name : arguments.tasks) {
-    const Task task = make_task(name, corpus, arguments.is_unseen ? Part::kTraining : Part::kHeldOut);
+  for (const std::string& name : on.tasks) {
+    const Task task = make_task(name, corpus, on.part());
     for (const Decoder& decoder : all) {
-      const Evaluation e = evaluate(loaded.model, loaded.weights, task, loaded.context, arguments.count,
-                                    arguments.seed, decoder.make, threads);
+      const Evaluation e = evaluate(loaded.model, loaded.weights, task, loaded.context, on.count,
+                                    on.seed, decoder.make, threads);
       std::printf("%-16s %-28s %8zu %9s %8zu %10s %8.4f\n", name.c_str(), decoder.name.c_str(),
                   loaded.context, shown(e.accuracy(), e.answers).c_str(), e.answers,
                   shown(e.answer_nll / static_cast<double>(e.answer_tokens), e.answers).c_str(),

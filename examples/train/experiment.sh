@@ -77,7 +77,12 @@ trained() {
     echo "experiment.sh: $name was trained with other settings: another DIR, or rm $dir/$name.*" >&2
     return 255  # xargs then starts no more
   fi
-  if [ -e "$model" ]; then return; fi
+  if [ -e "$model" ]; then
+    for text in "${texts[@]}"; do
+      [ ! "$text" -nt "$model" ] || { echo "experiment.sh: $text is newer than $model: rm $dir/$name.*" >&2; return 255; }
+    done
+    return
+  fi
   echo "${command[*]}" > "$dir/$name.command"
   shown "$name" "$program" --threads 1 "${command[@]}" --checkpoint "$dir/$name.checkpoint" --curve "$dir/$name.csv" || return 255
   [ -e "$model" ] || return 255  # stopped
@@ -142,7 +147,7 @@ gather precision
 gather entropy
 {
   echo "shape: $shape"
-  echo "curriculum (context:steps): $curriculum, $tokens tokens a step, rate $rate"
+  echo "curriculum (context:steps): $curriculum, $tokens tokens a step, rate $rate, warm-up $warmup"
   echo "lessons: $lessons"
   [ -z "$continued" ] || echo "dense models go on: $continuation, rate $continued_rate"
   echo "trained with: $(cut -f 1 "$dir/tasks.tsv" | awk '!seen[$0]++' | paste -sd ';' | sed 's/;/; /g')"

@@ -1,22 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 // Trains small Llama models of bytes with any of skim's methods of attention, and measures how well a model
 // does long-context tasks with any of them.
-#include <algorithm>
 #include <cstdio>
 #include <exception>
-#include <thread>
 
 #include <CLI/CLI.hpp>
 
 #include "entropy_command.h"
 #include "evaluate_command.h"
+#include "generate/parallel.h"
 #include "run_command.h"
+
+namespace {
+
+void add_measured_texts(CLI::App& command, train::MeasuredTexts& to) {
+  const auto option = [&](const char* name, auto& value, const char* what) {
+    return command.add_option(name, value, what)->capture_default_str();
+  };
+  option("--model", to.model, "GGUF file")->required()->check(CLI::ExistingFile);
+  option("--text", to.texts, "files of text, the same as in training")
+      ->required()
+      ->check(CLI::ExistingFile);
+  option("--task", to.tasks, "tasks");
+  option("--context", to.context, "tokens of a text; 0: the model's context")
+      ->check(CLI::NonNegativeNumber);
+  option("--count", to.count, "texts of each task")->check(CLI::PositiveNumber);
+  option("--seed", to.seed, "of the texts")->check(CLI::NonNegativeNumber);
+  command.add_flag("--unseen", to.is_unseen,
+                   "the model has learnt from none of these files: use all but the last twentieth, not "
+                   "that alone");
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app{
       "Trains small Llama models with sparse attention, and evaluates them on long-context tasks."};
   app.require_subcommand(1);
-  std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
+  std::size_t threads = engine::machine_threads();
   app.fallthrough();  // --threads may stand behind the command
   app.add_option("--threads", threads, "threads; results do not depend on them")
       ->check(CLI::Range(1, 1024))
@@ -62,57 +83,37 @@ int main(int argc, char** argv) {
   option("--license", run.origin.license, "licence of the model, in its file; empty: none is named");
   runs.add_flag("--f32", run.as_f32, "write matrices in f32, not f16");
 
-  train::EvaluateArguments evaluation;
+  train::MeasuredTexts evaluated{
+      .tasks = {"text", "needle", "needles", "common_words", "frequent_words", "variables"},
+      .count = 32};
+  train::Decoding decoding;
   CLI::App& evaluates =
       *app.add_subcommand("evaluate", "measures how well a model does tasks, on text it has not seen");
+  add_measured_texts(evaluates, evaluated);
   const auto choice = [&](const char* name, auto& value, const char* what) {
     return evaluates.add_option(name, value, what)->capture_default_str();
   };
-  choice("--model", evaluation.model, "GGUF file")->required()->check(CLI::ExistingFile);
-  choice("--text", evaluation.texts, "files of text, the same as in training")
-      ->required()
-      ->check(CLI::ExistingFile);
-  choice("--task", evaluation.tasks, "tasks");
-  choice("--estimator", evaluation.estimators, "attention of the rows that decode, such as 'topk(64)'");
-  CLI::Option* topk = choice("--topk", evaluation.topk,
+  choice("--estimator", decoding.estimators, "attention of the rows that decode, such as 'topk(64)'");
+  CLI::Option* topk = choice("--topk", decoding.topk,
                              "attention of the rows that decode: approximate top-k, of so many keys")
                           ->check(CLI::PositiveNumber);
-  choice("--precision", evaluation.precisions,
+  choice("--precision", decoding.precisions,
          "share of the exact ones among these, rounded to whole keys")
       ->check(CLI::Range(0.0, 1.0))
       ->needs(topk);
-  choice("--prompt", evaluation.prompt,
+  choice("--prompt", decoding.prompt,
          "attention of the rows that read the prompt; empty: as those that decode, dense with --topk");
-  choice("--context", evaluation.context, "tokens of a text; 0: the model's context")
-      ->check(CLI::NonNegativeNumber);
-  choice("--count", evaluation.count, "texts of each task")->check(CLI::PositiveNumber);
-  choice("--seed", evaluation.seed, "of the texts")->check(CLI::NonNegativeNumber);
-  constexpr const char* kUnseen =
-      "the model has learnt from none of these files: use all but the last twentieth, not that alone";
-  evaluates.add_flag("--unseen", evaluation.is_unseen, kUnseen);
 
-  train::EntropyArguments entropy;
+  train::MeasuredTexts looked_at{.tasks = {"text"}, .count = 16};
   CLI::App& entropies =
       *app.add_subcommand("entropy", "measures how many keys the heads of a model attend to");
-  const auto setting = [&](const char* name, auto& value, const char* what) {
-    return entropies.add_option(name, value, what)->capture_default_str();
-  };
-  setting("--model", entropy.model, "GGUF file")->required()->check(CLI::ExistingFile);
-  setting("--text", entropy.texts, "files of text, the same as in training")
-      ->required()
-      ->check(CLI::ExistingFile);
-  setting("--task", entropy.tasks, "tasks");
-  setting("--context", entropy.context, "tokens of a text; 0: the model's context")
-      ->check(CLI::NonNegativeNumber);
-  setting("--count", entropy.count, "texts of each task")->check(CLI::PositiveNumber);
-  setting("--seed", entropy.seed, "of the texts")->check(CLI::NonNegativeNumber);
-  entropies.add_flag("--unseen", entropy.is_unseen, kUnseen);
+  add_measured_texts(entropies, looked_at);
   CLI11_PARSE(app, argc, argv);
 
   try {
     if (runs.parsed()) train::run(run, threads);
-    if (evaluates.parsed()) train::evaluate(evaluation, threads);
-    if (entropies.parsed()) train::entropy(entropy, threads);
+    if (evaluates.parsed()) train::evaluate(evaluated, decoding, threads);
+    if (entropies.parsed()) train::entropy(looked_at, threads);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "error: %s\n", error.what());
     return 1;

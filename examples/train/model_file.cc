@@ -5,15 +5,29 @@
 
 #include "bytes.h"
 #include "generate/error.h"
-#include "generate/gguf_writer.h"
 #include "layout.h"
 #include "transformer.h"
 
 namespace train {
+namespace {
+
+std::uint32_t count(std::size_t value) { return static_cast<std::uint32_t>(value); }
+
+}  // namespace
+
+void write_vocabulary(engine::GgufWriter& out) {
+  out.text("tokenizer.ggml.model", "llama");
+  out.texts("tokenizer.ggml.tokens", pieces());
+  out.numbers("tokenizer.ggml.scores", scores());
+  out.integers("tokenizer.ggml.token_type", kinds());
+  out.count("tokenizer.ggml.unknown_token_id", kUnknown);
+  out.count("tokenizer.ggml.bos_token_id", kBos);
+  out.count("tokenizer.ggml.eos_token_id", kEos);
+  out.flag("tokenizer.ggml.add_space_prefix", false);
+}
 
 void save_model(const engine::Shape& shape, std::span<const float> weights, const Origin& origin,
                 bool as_f16, const std::filesystem::path& path) {
-  const auto count = [](std::size_t value) { return static_cast<std::uint32_t>(value); };
   engine::GgufWriter out;
   out.text("general.architecture", "llama");
   out.text("general.name", origin.name);
@@ -30,14 +44,7 @@ void save_model(const engine::Shape& shape, std::span<const float> weights, cons
   out.count("llama.rope.dimension_count", count(shape.head_size));
   out.number("llama.rope.freq_base", static_cast<float>(kTheta));
   out.number("llama.attention.layer_norm_rms_epsilon", static_cast<float>(kEpsilon));
-  out.text("tokenizer.ggml.model", "llama");
-  out.texts("tokenizer.ggml.tokens", pieces());
-  out.numbers("tokenizer.ggml.scores", scores());
-  out.integers("tokenizer.ggml.token_type", kinds());
-  out.count("tokenizer.ggml.unknown_token_id", kUnknown);
-  out.count("tokenizer.ggml.bos_token_id", kBos);
-  out.count("tokenizer.ggml.eos_token_id", kEos);
-  out.flag("tokenizer.ggml.add_space_prefix", false);
+  write_vocabulary(out);
 
   const Layout layout(shape);
   if (weights.size() != layout.size)

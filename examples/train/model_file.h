@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "generate/gguf.h"
+#include "generate/gguf_writer.h"
 #include "generate/llama.h"
 
 namespace train {
@@ -18,6 +19,9 @@ struct Origin {
   std::string license;      // empty: none is named
   std::string description;  // the recipe
 };
+
+/// What a file says of our vocabulary.
+void write_vocabulary(engine::GgufWriter& out);
 
 /// Writes a model of bytes. Matrices in f16 or f32, gains in f32. Whole or not at all.
 void save_model(const engine::Shape& shape, std::span<const float> weights, const Origin& origin,

@@ -5,9 +5,10 @@
 #include <cmath>
 #include <sstream>
 
-#include "generate/error.h"
+#include "chance.h"
 #include "fingerprint.h"
-#include "parallel.h"
+#include "generate/error.h"
+#include "generate/parallel.h"
 
 namespace train {
 namespace {
@@ -16,13 +17,6 @@ namespace {
 /// threads, because it decides the order of additions.
 constexpr std::size_t kSums = 8;
 
-std::uint64_t mix(std::uint64_t x) {  // splitmix64
-  x += 0x9e3779b97f4a7c15;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-  return x ^ (x >> 31);
-}
-
 /// The recipe, if it fits together: before anything is as large as it says.
 const Recipe& checked(const Recipe& recipe, const Corpus& corpus) {
   recipe.check(corpus.training().size());
@@ -30,10 +24,6 @@ const Recipe& checked(const Recipe& recipe, const Corpus& corpus) {
 }
 
 }  // namespace
-
-std::mt19937_64 random_of(std::uint64_t seed, std::uint64_t step, std::uint64_t index) {
-  return std::mt19937_64(mix(mix(mix(seed) ^ step) ^ index));
-}
 
 Trainer::Trainer(const Recipe& recipe, const Corpus& corpus, std::size_t threads,
                  std::vector<float> weights)
@@ -88,7 +78,7 @@ StepReport Trainer::step() {
 
   std::vector<double> losses(texts);
   const std::size_t sums = std::min(kSums, texts);
-  for_each_parallel(sums, workers_.size(), [&](std::size_t sum, std::size_t worker) {
+  engine::for_each_parallel(sums, workers_.size(), [&](std::size_t sum, std::size_t worker) {
     std::fill(gradients_[sum].begin(), gradients_[sum].end(), 0.0f);
     for (std::size_t i = sum; i < texts; i += sums) {
       workers_[worker].attention.begin(samples[i], mix(recipe_.seed ^ mix(state_.step * texts + i)));

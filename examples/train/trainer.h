@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -16,9 +15,6 @@
 #include "transformer.h"
 
 namespace train {
-
-/// The random numbers of text `index` of step `step`: a run that resumes needs no state of a generator.
-std::mt19937_64 random_of(std::uint64_t seed, std::uint64_t step, std::uint64_t index);
 
 /// Of one step.
 struct StepReport {

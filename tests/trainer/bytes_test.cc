@@ -6,25 +6,18 @@
 
 #include <gtest/gtest.h>
 
-#include "generate/gguf.h"
-#include "generate/gguf_writer.h"
+#include "generate/tokenizer.h"
+#include "model_file.h"
 
 namespace train {
 namespace {
 
 using Tokens = std::vector<Token>;
 
-/// The tokenizer of a file with our pieces.
+/// The tokenizer of a file that says what ours say.
 engine::Tokenizer tokenizer() {
   engine::GgufWriter file;
-  file.text("tokenizer.ggml.model", "llama");
-  file.texts("tokenizer.ggml.tokens", pieces());
-  file.numbers("tokenizer.ggml.scores", scores());
-  file.integers("tokenizer.ggml.token_type", kinds());
-  file.count("tokenizer.ggml.bos_token_id", kBos);
-  file.count("tokenizer.ggml.eos_token_id", kEos);
-  file.count("tokenizer.ggml.unknown_token_id", kUnknown);
-  file.flag("tokenizer.ggml.add_space_prefix", false);
+  write_vocabulary(file);
   return engine::Tokenizer(engine::Gguf(file.bytes()));
 }
 

@@ -1,17 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
+// What `train evaluate` and `train entropy` have in common.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
+#include <string>
 #include <vector>
 
 #include "generate/error.h"
 #include "generate/gguf.h"
 #include "model_file.h"
+#include "tasks.h"
 #include "transformer.h"
 
 namespace train {
+
+/// What is measured, and on what.
+struct MeasuredTexts {
+  std::filesystem::path model{};
+  std::vector<std::filesystem::path> texts{};
+  std::vector<std::string> tasks{};
+  std::size_t context = 0;  // 0: the model's
+  std::size_t count = 0;    // texts of each task
+  std::uint64_t seed = 1;
+  bool is_unseen = false;  // the model has learnt from none of `texts`: all but their ends serve
+
+  Part part() const { return is_unseen ? Part::kTraining : Part::kHeldOut; }
+};
 
 /// A model from a file, to be measured on texts of some length.
 struct LoadedModel {

@@ -8,9 +8,13 @@
 #include <thread>
 #include <vector>
 
-namespace train {
+namespace engine {
 
-/// Calls task(i, worker) for each i in [0, count) on `threads` threads, of which `worker` is the number.
+/// As many as the machine runs at once.
+inline std::size_t machine_threads() { return std::max(1u, std::thread::hardware_concurrency()); }
+
+/// Calls task(i, worker) for each i in [0, count) on `threads` threads, of which `worker` is the number. What
+/// a task throws is thrown here, and no more are begun.
 template <class Task>
 void for_each_parallel(std::size_t count, std::size_t threads, const Task& task) {
   std::atomic<std::size_t> next = 0;
@@ -30,4 +34,4 @@ void for_each_parallel(std::size_t count, std::size_t threads, const Task& task)
   if (error) std::rethrow_exception(error);
 }
 
-}  // namespace train
+}  // namespace engine
