@@ -409,9 +409,10 @@ mutant "keys without a sketch not scored" index/scores-inl.h index/scores_test.c
 ===
     if (!q.visible.contains(at + 600)) continue;
 EOF
-mutant "scores of an index outlive their query" attend/attend-inl.h index/scores_test.cc <<'EOF'
-  ws.scored_by = known.scored_by;
+mutant "scores of an index outlive their query" kernel/score-inl.h index/scores_test.cc <<'EOF'
+  ~Asking() { ws_.asked = {}; }
 ===
+  ~Asking() { ws_.asked.query = nullptr; }
 EOF
 mutant "a shortlist takes known logits from the front" kernel/pool-inl.h index/candidates_test.cc:Candidates.* <<'EOF'
 known.data + (left[j] - known.first)
