@@ -229,7 +229,7 @@ TEST(Llama, NamesTheKeyThatDoesNotFit) {
   EXPECT_EQ(error_with([](auto& f) { f.f32("llama.rope.freq_base", 0); }),
             "gguf: key llama.rope.freq_base is 0, not a positive number");
   EXPECT_EQ(error_with([](auto& f) { f.text("llama.rope.scaling.type", "yarn"); }),
-            "gguf: key llama.rope.scaling.type is yarn, which is not supported");
+            "gguf: key llama.rope.scaling.type is yarn, but only none or linear is supported");
   EXPECT_EQ(error_with([](auto& f) {
               f.f32("llama.attention.layer_norm_rms_epsilon", std::numeric_limits<float>::quiet_NaN());
             }),
