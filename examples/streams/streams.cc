@@ -16,9 +16,8 @@ void require_all_written() {
   const bool was_told = is_told;
   bool is_lost = false;
   try {
-    std::cout.flush();
     require_written();
-    is_lost = !std::cout;
+    is_lost = !std::cout.flush();
   } catch (const std::exception& error) {
     is_lost = true;
     if (!was_told) std::fprintf(stderr, "%s\n", error.what());
