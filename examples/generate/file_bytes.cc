@@ -16,7 +16,8 @@
 
 namespace engine {
 
-std::vector<std::byte> read_head(const std::filesystem::path& path, std::size_t count, std::string_view what) {
+std::vector<std::byte> read_head(const std::filesystem::path& path, std::size_t count,
+                                 std::string_view what) {
   require_file(path, what);
   std::vector<std::byte> bytes(count);
   std::ifstream in(path, std::ios::binary);

@@ -14,7 +14,8 @@ namespace engine {
 
 /// The first bytes of a file, `count` or as many as it has: its magic refuses a wrong file however long that is.
 /// An error begins with `what`.
-std::vector<std::byte> read_head(const std::filesystem::path& path, std::size_t count, std::string_view what);
+std::vector<std::byte> read_head(const std::filesystem::path& path, std::size_t count,
+                                 std::string_view what);
 
 /// Bytes that stay where they are as long as this lives, also when it is moved.
 class FileBytes {
@@ -26,7 +27,8 @@ class FileBytes {
   static FileBytes map(const std::filesystem::path& path, std::string_view what);
 
   std::span<const std::byte> span() const {
-    return mapped_ ? std::span(mapped_.get(), mapped_.get_deleter().size) : std::span<const std::byte>(read_);
+    return mapped_ ? std::span(mapped_.get(), mapped_.get_deleter().size)
+                   : std::span<const std::byte>(read_);
   }
 
  private:

@@ -27,7 +27,8 @@ float scaling_factor(const Gguf& file) {
   constexpr std::string_view kOldFactor = "llama.rope.scale_linear";
   const auto factor = find_positive(file, kFactor), old = find_positive(file, kOldFactor);
   if (factor && old && *factor != *old) {
-    fail("gguf: key ", kFactor, " is ", *factor, " but ", kOldFactor, " is ", *old, ": they should be the same");
+    fail("gguf: key ", kFactor, " is ", *factor, " but ", kOldFactor, " is ", *old,
+         ": they should be the same");
   }
   const float scale = factor ? *factor : old.value_or(1.0f);
   if (scale != 1 && file.find_text(kType) == "none") {
@@ -49,19 +50,22 @@ std::vector<double> rope_frequencies(const Gguf& file, std::size_t head_size) {
   const double factor = scaling_factor(file);
   std::vector<double> frequencies(dimensions / 2);
   for (std::size_t i = 0; i < frequencies.size(); ++i) {
-    frequencies[i] = std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(dimensions)) / factor;
+    frequencies[i] =
+        std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(dimensions)) / factor;
   }
 
   const Tensor* const tensor = file.find_tensor(kRopeDivisors);
   if (!tensor) return frequencies;
   if (tensor->rank != 1 || tensor->dims[0] != frequencies.size()) {
-    fail("gguf: tensor ", kRopeDivisors, " is ", shape_text(*tensor), " but should be ", frequencies.size());
+    fail("gguf: tensor ", kRopeDivisors, " is ", shape_text(*tensor), " but should be ",
+         frequencies.size());
   }
   std::vector<float> divisors(frequencies.size());
   to_floats(*tensor, divisors);
   for (std::size_t i = 0; i < divisors.size(); ++i) {
     if (!(divisors[i] > 0 && std::isfinite(divisors[i]))) {
-      fail("gguf: tensor ", kRopeDivisors, ": value ", i, " is ", divisors[i], ", not a positive number");
+      fail("gguf: tensor ", kRopeDivisors, ": value ", i, " is ", divisors[i],
+           ", not a positive number");
     }
     frequencies[i] /= divisors[i];
   }

@@ -89,3 +89,10 @@ for program; do
   if [ -n "$has_gnuplot" ]; then tail -n 2 figure.svg | grep -qxF '</svg>' || fail "$name: no figure"; fi
   [ "$(echo *)" = "figure.svg table.csv" ] || fail "$name: $(echo *) lie there"
 done
+
+# Any table goes to the file, one of indexes too: a head and a line for each workload.
+for program; do
+  if [ "$(basename "$program")" != compare ]; then continue; fi
+  "$program" --indexed --n 256 --d 16 --heads 1 --group 1 --share 10 --estimator 'topk(B)' --seeds 1 --rounds 0 --csv table.csv > /dev/null
+  [ "$(wc -l < table.csv)" = 9 ] || fail "compare --indexed: $(wc -l < table.csv) lines"
+done

@@ -65,7 +65,8 @@ TEST_F(FileBytesTest, AreOfAFileOnly) {
   const std::string expected = "test: \"" + folder_.path().string() + "\" is not a file";
   EXPECT_EQ(error_of([&] { FileBytes::map(folder_.path(), "test"); }), expected);
   EXPECT_EQ(error_of([&] { read_head(folder_.path(), 4, "test"); }), expected);
-  EXPECT_EQ(error_of([&] { FileBytes::map(path_, "test"); }), "test: \"" + path_.string() + "\" is not a file");
+  EXPECT_EQ(error_of([&] { FileBytes::map(path_, "test"); }),
+            "test: \"" + path_.string() + "\" is not a file");
 }
 
 }  // namespace

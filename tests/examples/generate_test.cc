@@ -50,7 +50,7 @@ class Folder {
   std::filesystem::path path_;
 };
 
-/// `before` stands in front of the program; `behind` goes on with the command: pipes, or other places for stdout, stderr.
+/// `before` stands in front of the program; `behind` goes on with the command: a pipe, another place for stdout or stderr.
 Result run(const std::string& arguments, const std::string& before = "", const std::string& behind = "") {
   const Folder folder;
   const std::string command = "(" + before + " " + SKIM_GENERATE_PROGRAM + " " + arguments + " " + behind + ") >" +
@@ -115,13 +115,16 @@ TEST(Generate, StopsAtLogitsThatAreNotFinite) {
   };
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   const std::string all = folder.write("all.gguf", text_of(with_value(tiny_model(), "output_norm.weight", 0, NAN)));
-  const std::string one = folder.write("one.gguf", text_of(with_value(tiny_model(), "token_embd.weight", 200 * 8, NAN)));
+  const std::string one =
+      folder.write("one.gguf", text_of(with_value(tiny_model(), "token_embd.weight", 200 * 8, NAN)));
   const std::string huge =
       folder.write("huge.gguf", text_of(with_value(tiny_model(), "token_embd.weight", 200 * 8, kInfinity)));
   const std::string text = folder.write("text", "abc");
   for (const std::string& what : {std::string(" --prompt abc --tokens 5"), " --perplexity " + text}) {
-    expect_error("--model " + all + what, "at position 0 (token 1) 259 of 259 logits are not finite: that of token 0 is nan");
-    expect_error("--model " + one + what, "at position 0 (token 1) 1 of 259 logits are not finite: that of token 200 is nan");
+    expect_error("--model " + all + what,
+                 "at position 0 (token 1) 259 of 259 logits are not finite: that of token 0 is nan");
+    expect_error("--model " + one + what,
+                 "at position 0 (token 1) 1 of 259 logits are not finite: that of token 200 is nan");
     expect_error("--model " + huge + what, "1 of 259 logits are not finite: that of token 200 is ");
   }
   expect_error("--model " + one + " --perplexity " + text, "generate: document 0: llama: at position 0");
@@ -167,8 +170,9 @@ TEST(Generate, ReadsNoMoreOfJunkThanItsMagic) {
 TEST(Generate, FailsWhenNobodyGetsWhatItWrites) {
   const Folder folder;
   const std::string model = "--model " + folder.write("model.gguf", tiny_model_text());
-  for (const std::string& what : {model + " --tokens 20 --prompt abc", model + " --perplexity " + folder.write("text", "abc"),
-                                  std::string("--help")}) {
+  const std::string text = folder.write("text", "abc");
+  for (const std::string& what :
+       {model + " --tokens 20 --prompt abc", model + " --perplexity " + text, std::string("--help")}) {
     const Result full = run(what, "", ">/dev/full");
     EXPECT_EQ(full.code, 1) << what;
     EXPECT_NE(full.err.find("cannot write to stdout: No space left on device"), std::string::npos) << full.err;

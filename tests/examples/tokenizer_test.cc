@@ -180,7 +180,8 @@ TEST(Tokenizer, NeedsBosOnlyWhereTextsBeginWithIt) {
 
 TEST(Tokenizer, EndsATextAtEveryTokenThatEndsOne) {
   const std::vector<std::pair<std::string, std::int32_t>> pieces{
-      {"<turn>", 3}, {"<message>", 3}, {"<pad>", 3}, {"<repository>", 3}, {"<file>", 3}, {"<|im_end|>", 3}, {"<|end|>", 1}, {"a", 1}};
+      {"<turn>", 3}, {"<message>", 3}, {"<pad>", 3},   {"<repository>", 3},
+      {"<file>", 3}, {"<|im_end|>", 3}, {"<|end|>", 1}, {"a", 1}};
   const Tokenizer t = tokenizer_of_kinds(pieces, [](auto& f) {
     f.u32("tokenizer.ggml.eot_token_id", 3);
     f.u32("tokenizer.ggml.eom_token_id", 4);
