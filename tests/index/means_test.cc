@@ -13,6 +13,7 @@
 
 #include "core/expect_error.h"
 #include "skim/skim.h"
+#include "support/indexes.h"
 #include "support/layouts.h"
 #include "support/problem.h"
 
@@ -50,6 +51,9 @@ testing::AssertionResult same(const PageMeans& a, const PageMeans& b) {
   if (!std::equal(a.left_out().begin(), a.left_out().end(), b.left_out().begin(), b.left_out().end())) {
     return testing::AssertionFailure() << "others are left out";
   }
+  if (!same_buffer("fingerprints", a.fingerprints(), b.fingerprints())) {
+    return testing::AssertionFailure() << "fingerprints differ";
+  }
   return testing::AssertionSuccess();
 }
 
@@ -70,7 +74,7 @@ TYPED_TEST(Means, AreMeansOfWholePages) {
         EXPECT_EQ(means.size(), static_cast<Position>(n));
         ASSERT_EQ(means.pages(), n / page);
         EXPECT_EQ(means.summarised(), static_cast<Position>(n / page * page));
-        EXPECT_EQ(means.bytes(), n / page * (2 * d + 3) * 2);
+        EXPECT_EQ(means.bytes(), n / page * ((2 * d + 3) * 2 + 8));
         EXPECT_TRUE(means.left_out().empty());
         const auto expect_means = [&](const Matrix& rows, const Rows<const BF16>& of_pages) {
           for (std::size_t j = 0; j < means.pages(); ++j) {

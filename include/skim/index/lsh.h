@@ -10,6 +10,7 @@
 
 #include "skim/core/buffer.h"
 #include "skim/core/error.h"
+#include "skim/core/limits.h"
 #include "skim/core/position.h"
 #include "skim/core/source.h"
 #include "skim/core/storage.h"
@@ -35,6 +36,9 @@ namespace skim::inline SKIM_ABI {
 /// up to 1023 newest as plain codes, which a query compares one by one. A part has for each table its positions ordered
 /// by bucket: 2 bytes for a position and a table, and 2 for a bucket and a table.
 ///
+/// Of the keys of each block of 64 that is hashed another hash of 64 bits is kept, by which `verify` and
+/// `Options::strict` tell other keys.
+///
 /// Bytes a key, d = 128, S = 16384: 319 for 10 bits and 150 tables, 152 for (8, 75) (beside 512 of keys and values in
 /// bfloat16).
 class LshTables {
@@ -57,6 +61,10 @@ class LshTables {
            kMostPart);
     }
   }
+  LshTables(const LshTables&) = default;
+  LshTables(LshTables&&) noexcept = default;
+  LshTables& operator=(const LshTables& other) { return *this = LshTables(other); }  // whole or not at all
+  LshTables& operator=(LshTables&&) noexcept = default;
 
   /// Positions covered.
   Position size() const { return size_; }
@@ -65,7 +73,8 @@ class LshTables {
   /// Bytes of all that is stored for this head: without the planes.
   std::size_t bytes() const {
     return (starts_.size() + positions_.size() + codes_.size()) * sizeof(std::uint16_t) +
-           centres_.size() * sizeof(BF16) + unhashed_.size() * sizeof(Position);
+           centres_.size() * sizeof(BF16) + unhashed_.size() * sizeof(Position) +
+           fingerprints_.size() * sizeof(std::uint64_t);
   }
   const LshPlanes& planes() const { return *planes_; }
   /// Positions of a segment.
@@ -74,6 +83,10 @@ class LshTables {
   Position hashed() const { return hashed_; }
   /// Hashed positions that parts hold; of those from here on there are codes.
   Position in_parts() const { return in_parts_; }
+
+  /// Hashes of the keys in each block of positions that is hashed at once, and the positions that one is of.
+  const Buffer<std::uint64_t>& fingerprints() const { return fingerprints_; }
+  std::size_t piece() const { return kAtOnce; }
 
   /// How many of n positions are hashed.
   Position hashed_of(Position n) const {
@@ -100,6 +113,8 @@ class LshTables {
   Buffer<std::uint16_t> codes_;      // [blocks of kAtOnce, tables, kAtOnce]: of what no part holds
   Buffer<BF16> centres_;             // [segments, d]
   Buffer<Position> unhashed_;        // ascending: hashed positions that are always read
+  Buffer<std::uint64_t> fingerprints_;  // [hashed / kAtOnce]
+  Buffer<std::byte> scratch_;           // what `reserve` sets aside
 };
 
 /// For the kernels, whose loops may not live in a class of this kind.
@@ -117,6 +132,8 @@ struct LshAccess {
   static auto& centres(T& t) { return t.centres_; }
   template <class T>
   static auto& unhashed(T& t) { return t.unhashed_; }
+  static auto& fingerprints(LshTables& t) { return t.fingerprints_; }
+  static auto& scratch(LshTables& t) { return t.scratch_; }
 };
 
 }  // namespace skim::inline SKIM_ABI

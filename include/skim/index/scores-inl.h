@@ -187,8 +187,9 @@ void box_scores(const BasicQuery<float>& q, const Kv& kv, const PageBoxes& boxes
 template <class Real>
 void external_scores(const BasicQuery<Real>& q, const ExternalScores& external, Real* all) {
   external.check_covers(q.position, q.position + 1);
-  const Position row = q.position - external.first_query;
-  const float* from = external.scores.row(static_cast<std::size_t>(row));
+  // Without a sign, for the difference may have no place in a Position.
+  const std::size_t row = static_cast<std::size_t>(q.position) - static_cast<std::size_t>(external.first_query);
+  const float* from = external.scores.row(row);
   for (Position i = q.visible.first; i < q.visible.last; ++i) all[i - q.visible.first] = static_cast<Real>(from[i]);
 }
 
