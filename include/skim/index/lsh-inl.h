@@ -98,15 +98,15 @@ void add_centre(LshTables& tables, const Kv& kv) {
   const std::size_t d = tables.key_dim();
   auto& centres = LshAccess::centres(tables);
   Buffer<float> room;
-  room.resize(kCount * d);
+  room.resize(kCount * d + centre_scratch(kCount, d));
   centres.reserve(centres.size() + d);
   const Position first = tables.hashed();
   const float* rows = widen_run<float>(kv, Span{first, first + static_cast<Position>(kCount)}, d,
                                        [](const auto& block) { return block.keys; }, room.data());
-  bool finite[kCount];
-  for (std::size_t t = 0; t < kCount; ++t) finite[t] = all_finite(rows + t * d, d);
+  bool in[kCount];
+  for (std::size_t t = 0; t < kCount; ++t) in[t] = all_finite(rows + t * d, d);
   centres.resize(centres.size() + d);
-  centre_of(rows, finite, kCount, d, centres.end() - d);
+  centre_of(rows, in, kCount, d, centres.end() - d, room.data() + kCount * d);
 }
 
 /// Hashes the next kAtOnce keys. scratch: hash_scratch + (2 kAtOnce + 1) d values, aligned like it. When memory runs

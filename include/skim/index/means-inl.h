@@ -32,9 +32,10 @@ void add_page(PageMeans& means, const Kv& kv) {
   const Position first = means.summarised();
   const Span run{first, first + static_cast<Position>(count)};
   Buffer<float> room;
-  room.resize(count * (d + d_v));
-  Buffer<bool> finite;
-  finite.resize(count);
+  room.resize(count * (d + d_v) + centre_scratch(count, d));
+  Buffer<bool> marks;
+  marks.resize(count);
+  bool* in = marks.data();
   auto& left_out = Access::left_out(means);
   Access::keys(means).reserve((number + 1) * d);
   Access::values(means).reserve((number + 1) * d_v);
@@ -44,18 +45,18 @@ void add_page(PageMeans& means, const Kv& kv) {
   const float* values =
       widen_run<float>(kv, run, d_v, [](const auto& block) { return block.values; }, room.data() + count * d);
   for (std::size_t t = 0; t < count; ++t) {
-    finite[t] = all_finite(keys + t * d, d) && all_finite(values + t * d_v, d_v);
+    in[t] = all_finite(keys + t * d, d) && all_finite(values + t * d_v, d_v);
   }
   Access::keys(means).resize((number + 1) * d);
   Access::values(means).resize((number + 1) * d_v);
   BF16* key = Access::keys(means).data() + number * d;
   BF16* value = Access::values(means).data() + number * d_v;
-  centre_of(keys, finite.data(), count, d, key);
-  centre_of(values, finite.data(), count, d_v, value);
+  centre_of(keys, in, count, d, key, room.data() + count * (d + d_v));
+  mean_of(values, in, count, d_v, value);
   // The largest floats are infinite in bfloat16.
   const bool says_something = all_finite(key, d) && all_finite(value, d_v);
   for (std::size_t t = 0; t < count; ++t) {
-    if (!finite[t] || !says_something) left_out.push_back(first + static_cast<Position>(t));
+    if (!in[t] || !says_something) left_out.push_back(first + static_cast<Position>(t));
   }
   Access::pages(means) = number + 1;
 }
