@@ -186,7 +186,7 @@ TEST(PageMeans, WholePagesOfWhatIsVisible) {
   }
 }
 
-// As a source: all positions of a page are as good as its mean key; others are known exactly.
+// As a source: all positions of a page are as good as its mean key; of others it says nothing.
 TYPED_TEST(Means, RankPositionsByTheirPage) {
   const float slopes[] = {0.02f, 0.1f, 0.05f};
   for (const std::size_t n : {5u, 16u, 100u, 600u}) {
@@ -202,17 +202,15 @@ TYPED_TEST(Means, RankPositionsByTheirPage) {
         q.position = static_cast<Position>(n) - 2;
       }
       q = q.resolved(static_cast<Position>(n));
-      Workspace ws, exact_ws, means_ws;
+      Workspace ws;
       const auto x = HWY_NAMESPACE::scores(Source::kMeans, q, kv, ws);
-      const auto exact = logits(q, p.kv(), exact_ws);
       for (Position i = q.visible.first; i < q.visible.last; ++i) {
         const Position page = i / 16;
         const bool whole = page * 16 >= q.visible.first && (page + 1) * 16 <= q.visible.last && !(n > 50 && i == 35);
         for (std::size_t h = 0; h < 3; ++h) {
           const float score = x.of.of_head(h)[i - q.visible.first];
           if (!whole) {
-            const float logit = exact.of_head(h)[i - q.visible.first];
-            EXPECT_TRUE(same_bits(&score, &logit, 1)) << i;
+            EXPECT_EQ(score, HWY_NAMESPACE::kNotCovered) << i;
             continue;
           }
           std::vector<double> row;

@@ -17,15 +17,16 @@ namespace skim::inline SKIM_ABI {
 /// Boxes around the keys of one KV head, page by page: a centre and a half-width for each channel. Grows with the head
 /// (`append`, `truncate` in index/boxes-inl.h). From a box follow bounds of the logit of every key in it,
 /// <q, centre> -+ <|q|, half-width> (box_bounds-inl.h): the upper one ranks pages (`Quest`), both together find the
-/// largest logits without reading every key (`TopK{k, Source::kBoxes}.exact`).
+/// largest logits without reading every key (`TopK{k, Source::kBoxes}.exact`), and 1 / sqrt(d) of the way up from their
+/// middle is what the largest logit of a page is likely to be (`by=boxes`).
 ///
 /// Page p is the positions [p P, (p + 1) P); it has a box once it is complete. So the boxes depend on the keys alone,
-/// not on how they arrived; appending never changes what is there; and the up to P - 1 newest keys are always scored
-/// exactly. Half-widths are rounded outwards: every key of the page lies in the box that is stored, exactly (of int8
-/// the key as floats). A page with a key that is not finite, or too large for bfloat16, has no box: its keys are always
-/// scored exactly too.
+/// not on how they arrived; appending never changes what is there; and the up to P - 1 newest keys are always read.
+/// Half-widths are rounded outwards: every key of the page lies in the box that is stored, exactly (of int8 the key as
+/// floats). A page with a key that is not finite, or too large for bfloat16, has no box: its keys are always read too.
 ///
-/// Boxes are small where neighbouring keys are alike. The wider a page, the wider its box.
+/// Boxes are small where neighbouring keys are alike. The wider a page, the wider its box; and one key unlike all others
+/// widens that of its own page only.
 ///
 /// Of the keys of each page a hash of 64 bits is kept, by which `verify` and `Options::strict` tell other keys: 1.6 % of
 /// its box at d = 128.

@@ -96,7 +96,7 @@ inline bool less_centre(const float* row, const float* centre, std::size_t d, fl
 }
 
 /// The centre of the segment that starts at what is hashed so far; its first kOfCentre keys must be there, and room for it.
-/// room: kOfCentre d values.
+/// room: kOfCentre d + centre_scratch(kOfCentre, d) values.
 template <class Kv>
 void add_centre(LshTables& tables, const Kv& kv, float* room) {
   constexpr std::size_t kCount = LshTables::kOfCentre;
@@ -105,10 +105,10 @@ void add_centre(LshTables& tables, const Kv& kv, float* room) {
   const Position first = tables.hashed();
   const float* rows = widen_run<float>(kv, Span{first, first + static_cast<Position>(kCount)}, d,
                                        [](const auto& block) { return block.keys; }, room);
-  bool finite[kCount];
-  for (std::size_t t = 0; t < kCount; ++t) finite[t] = all_finite(rows + t * d, d);
+  bool in[kCount];
+  for (std::size_t t = 0; t < kCount; ++t) in[t] = all_finite(rows + t * d, d);
   centres.resize(centres.size() + d);
-  centre_of(rows, finite, kCount, d, centres.end() - d);
+  centre_of(rows, in, kCount, d, centres.end() - d, room + kCount * d);
 }
 
 /// Hashes the next kAtOnce keys; there must be room for their codes. scratch: hash_scratch + (2 kAtOnce + 1) d values,
@@ -142,7 +142,8 @@ void hash_block(LshTables& tables, const Kv& kv, float* scratch) {
 /// Bytes that hashing works in, with room to make parts in place of it of `part` values.
 inline std::size_t append_scratch(const LshTables& tables, std::size_t part) {
   const std::size_t d = tables.key_dim(), hashing = (2 * LshTables::kAtOnce + 1) * d + hash_scratch(tables.planes());
-  return std::max(std::max(hashing, LshTables::kOfCentre * d) * sizeof(float), part * sizeof(std::uint16_t));
+  const std::size_t of_centre = LshTables::kOfCentre * d + centre_scratch(LshTables::kOfCentre, d);
+  return std::max(std::max(hashing, of_centre) * sizeof(float), part * sizeof(std::uint16_t));
 }
 
 /// Calls visit(buffer, size) for all that the tables keep of so many positions, of which so many are never hashed and up to

@@ -24,10 +24,10 @@ namespace skim::inline SKIM_ABI {
 ///
 /// Keys far from zero, and all on one side of it, would share their buckets. So positions are taken in segments, [0,
 /// S), [S, 2 S) ..., and hashed relative to the centre of their segment: the mean of the finite keys among its first
-/// 256, known and frozen as soon as those are there. (Logits are of the keys as they are.) Keys that drift away from
-/// the centre are followed at the next segment. What is not hashed yet is read exactly: up to 255 positions at the
-/// beginning of a segment, later up to 63, since keys are hashed 64 at a time. So the tables depend on the keys alone,
-/// not on how they arrived.
+/// 256 but for outliers (as in a Sketch), known and frozen as soon as those are there. (Logits are of the keys as they
+/// are.) Keys that drift away from the centre are followed at the next segment. What is not hashed yet is read exactly:
+/// up to 255 positions at the beginning of a segment, later up to 63, since keys are hashed 64 at a time. So the tables
+/// depend on the keys alone, not on how they arrived.
 ///
 /// A key that is not finite, or so far from the centre or so near that their distance squared is no normal float
 /// (1.8e19, 1e-12), is noted and always read; one that is the centre is hashed as a vector on no side of any plane.

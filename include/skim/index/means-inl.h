@@ -29,7 +29,7 @@ inline bool all_finite(const BF16* row, std::size_t count) {
 
 /// Bytes that add_page works in.
 inline std::size_t page_scratch(const PageMeans& means, std::size_t d, std::size_t d_v) {
-  return means.page() * ((d + d_v) * sizeof(float) + sizeof(bool));
+  return means.page() * ((d + d_v) * sizeof(float) + sizeof(bool)) + centre_scratch(means.page(), d) * sizeof(float);
 }
 
 /// Calls visit(buffer, size) for all that a table keeps of so many pages, of whose positions so many are left out.
@@ -52,25 +52,26 @@ void add_page(PageMeans& means, const Kv& kv, std::byte* memory) {
   const Position first = means.summarised();
   const Span run{first, first + static_cast<Position>(count)};
   float* room = reinterpret_cast<float*>(memory);
-  bool* finite = reinterpret_cast<bool*>(room + count * (d + d_v));
+  float* of_outliers = room + count * (d + d_v);
+  bool* in = reinterpret_cast<bool*>(of_outliers + centre_scratch(count, d));
   auto& left_out = Access::left_out(means);
 
   const float* keys = widen_run<float>(kv, run, d, [](const auto& block) { return block.keys; }, room);
   const float* values =
       widen_run<float>(kv, run, d_v, [](const auto& block) { return block.values; }, room + count * d);
   for (std::size_t t = 0; t < count; ++t) {
-    finite[t] = all_finite(keys + t * d, d) && all_finite(values + t * d_v, d_v);
+    in[t] = all_finite(keys + t * d, d) && all_finite(values + t * d_v, d_v);
   }
   Access::keys(means).resize((number + 1) * d);
   Access::values(means).resize((number + 1) * d_v);
   BF16* key = Access::keys(means).data() + number * d;
   BF16* value = Access::values(means).data() + number * d_v;
-  centre_of(keys, finite, count, d, key);
-  centre_of(values, finite, count, d_v, value);
+  centre_of(keys, in, count, d, key, of_outliers);
+  mean_of(values, in, count, d_v, value);
   // The largest floats are infinite in bfloat16.
   const bool says_something = all_finite(key, d) && all_finite(value, d_v);
   for (std::size_t t = 0; t < count; ++t) {
-    if (!finite[t] || !says_something) left_out.push_back(first + static_cast<Position>(t));
+    if (!in[t] || !says_something) left_out.push_back(first + static_cast<Position>(t));
   }
   Access::fingerprints(means).push_back(fingerprint<PageMeans>(kv, run));
   Access::pages(means) = number + 1;

@@ -27,7 +27,9 @@ using MeanRows = ContiguousKv<BF16>;
 /// A page has its row when it is complete. So the table depends on the keys and values alone, not on how they arrived;
 /// appending never changes what is there; and the newest positions, which no complete page holds, have no summary. A
 /// position whose key or value is not finite is left out of its page's means, and noted: whoever uses them reads it
-/// itself. If no finite mean is left, that is noted of the whole page.
+/// itself. So is a key 16 times as far from the mean as half of the page's keys, of which the mean would say nothing, nor
+/// of the others with it; in a page of less than 18 none can be that far. If no finite mean is left, that is noted of the
+/// whole page.
 ///
 /// Means are kept in bfloat16: 2 (d + d_v) / page bytes a position, 8 with d = d_v = 128 and pages of 64 (beside 512 of
 /// keys and values in bfloat16). What that rounds off, at most 2^-8 of a component, is little beside how far keys are

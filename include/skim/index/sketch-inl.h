@@ -19,6 +19,7 @@
 #include "skim/index/sketch.h"
 #include "skim/kernel/panel-inl.h"
 #include "skim/kernel/round-inl.h"
+#include "skim/kernel/select-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
@@ -31,22 +32,64 @@ inline BF16 bf16_above(double x) {
   return BF16{static_cast<std::uint16_t>((bits + 0xFFFFu) >> 16)};
 }
 
-/// The mean of the finite rows of a segment, rounded to bfloat16. rows: [count, d]. Summed in the order of the
-/// positions, each share divided first, so that nothing overflows.
-inline void centre_of(const float* rows, const bool* finite, std::size_t count, std::size_t d, BF16* centre) {
+/// The mean of the rows that are `in`, rounded to bfloat16. rows: [count, d]. Summed in the order of the positions, each
+/// share divided first, so that nothing overflows.
+inline void mean_of(const float* rows, const bool* in, std::size_t count, std::size_t d, BF16* mean) {
   std::size_t n = 0;
-  for (std::size_t t = 0; t < count; ++t) n += finite[t] ? 1u : 0u;
+  for (std::size_t t = 0; t < count; ++t) n += in[t] ? 1u : 0u;
   const float share = n == 0 ? 0.0f : 1.0f / static_cast<float>(n);
   const Tag<float> tag;
   for (std::size_t c = 0; c < d; c += kLanes<float>) {
     const std::size_t w = std::min(kLanes<float>, d - c);
     auto sum = hn::Zero(tag);
     for (std::size_t t = 0; t < count; ++t) {
-      if (finite[t]) sum = hn::MulAdd(load_padded(rows + t * d, c, d), hn::Set(tag, share), sum);
+      if (in[t]) sum = hn::MulAdd(load_padded(rows + t * d, c, d), hn::Set(tag, share), sum);
     }
-    float mean[kLanes<float>];
-    hn::StoreU(sum, tag, mean);
-    for (std::size_t j = 0; j < w; ++j) centre[c + j] = from_float<BF16>(mean[j]);
+    float means[kLanes<float>];
+    hn::StoreU(sum, tag, means);
+    for (std::size_t j = 0; j < w; ++j) mean[c + j] = from_float<BF16>(means[j]);
+  }
+}
+
+/// The largest distance in one channel between a row and `centre`; +infinity beyond the floats.
+inline float distance_from(const float* row, const float* centre, std::size_t d) {
+  const Tag<float> tag;
+  auto largest = hn::Zero(tag);
+  for (std::size_t c = 0; c < d; c += kLanes<float>) {
+    largest = hn::Max(largest, hn::Abs(hn::Sub(load_padded(row, c, d), load_padded(centre, c, d))));
+  }
+  return hn::GetLane(hn::MaxOfLanes(tag, largest));
+}
+
+/// A row so many times as far from the mean as half of all rows are is an outlier. The mean of 64 or more rows is moved
+/// by nearer ones by a fraction of what the others differ by; and no row of ordinary ones, even of one Gaussian channel,
+/// lies beyond 7.
+constexpr float kOutlier = 16;
+
+/// The mean of the finite rows of a segment without outliers, rounded to bfloat16: one row of 1e4 among 256 of size 1
+/// would move it by 40. Without outliers it is the mean of all. On return `in` says which rows it is of: on entry, which
+/// are finite. Outliers are found by how far the mean is that they have moved: up to count / 17 that are alike, and when
+/// the largest are out the next ones. scratch: centre_scratch(count, d).
+constexpr std::size_t centre_scratch(std::size_t count, std::size_t d) { return d + 3 * count; }
+inline void centre_of(const float* rows, bool* in, std::size_t count, std::size_t d, BF16* centre, float* scratch) {
+  float* mean = scratch;
+  float* distance = mean + d;
+  float* of_in = distance + count;
+  for (;;) {
+    mean_of(rows, in, count, d, centre);
+    for (std::size_t c = 0; c < d; ++c) mean[c] = to_float(centre[c]);
+    std::size_t n = 0;
+    for (std::size_t t = 0; t < count; ++t) {
+      if (in[t]) of_in[n++] = distance[t] = distance_from(rows + t * d, mean, d);
+    }
+    if (n == 0) return;
+    const float most = kOutlier * kth_largest(of_in, n, (n + 1) / 2, of_in + count);
+    bool all = true;
+    for (std::size_t t = 0; t < count; ++t) {
+      if (!in[t] || !(distance[t] > most) || most == 0) continue;
+      in[t] = all = false;
+    }
+    if (all) return;
   }
 }
 
@@ -201,8 +244,9 @@ constexpr std::size_t kMostSketchColumns = 1024;
 /// Bytes that add_segment works in.
 template <int kBits>
 std::size_t segment_scratch(const Sketch<kBits>& sketch, std::size_t d) {
-  return (kLanes<float> * Sketch<kBits>::code_dim(d) + (sketch.segment() + 1) * d) * sizeof(float) +
-         sketch.segment() * sizeof(bool);
+  const std::size_t count = sketch.segment();
+  return (kLanes<float> * Sketch<kBits>::code_dim(d) + (count + 1) * d + centre_scratch(count, d)) * sizeof(float) +
+         2 * count * sizeof(bool);
 }
 
 /// Calls visit(buffer, size) for all that a sketch keeps of so many segments, of whose keys so many have no sketch.
@@ -231,7 +275,9 @@ void add_segment(Sketch<kBits>& sketch, const Kv& kv, Position first, std::byte*
   const std::size_t code_bytes = count * size * kBits / 8;
   float* x = reinterpret_cast<float*>(memory);
   float* centre = x + kN * size;
-  bool* ok = reinterpret_cast<bool*>(centre + (count + 1) * d);
+  float* of_outliers = centre + (count + 1) * d;
+  bool* ok = reinterpret_cast<bool*>(of_outliers + centre_scratch(count, d));
+  bool* in_centre = ok + count;
   auto& scales = Access::scales(sketch);
   auto& codes = Access::codes(sketch);
   auto& rests = Access::rests(sketch);
@@ -249,9 +295,9 @@ void add_segment(Sketch<kBits>& sketch, const Kv& kv, Position first, std::byte*
   }
   const float* rows = widen_run<float>(kv, Span{first, first + static_cast<Position>(count)}, d,
                                        [](const auto& block) { return block.keys; }, centre + d);
-  for (std::size_t t = 0; t < count; ++t) ok[t] = all_finite(rows + t * d, d);
+  for (std::size_t t = 0; t < count; ++t) in_centre[t] = ok[t] = all_finite(rows + t * d, d);
   BF16* stored_centre = centres.data() + number * d;
-  centre_of(rows, ok, count, d, stored_centre);
+  centre_of(rows, in_centre, count, d, stored_centre, of_outliers);
   for (std::size_t c = 0; c < d; ++c) centre[c] = to_float(stored_centre[c]);
   for (std::size_t t = 0; t < count; t += kN) {
     std::memset(x, 0, kN * size * sizeof(float));

@@ -20,9 +20,10 @@ namespace skim::inline SKIM_ABI {
 /// index/sketch-inl.h) and is read by estimators that rank `by` it.
 ///
 /// Keys are taken in segments of fixed positions, [0, 256), [256, 512) ...; a segment is sketched when it is complete,
-/// relative to the mean of its finite keys. So the sketch depends on the keys alone, not on how they arrived; appending
-/// never changes what is there; and the up to 255 newest keys, which no segment holds yet, are scored exactly. Shorter
-/// segments follow keys that drift more closely, and take 2 d bytes each for their centre.
+/// relative to the mean of its finite keys but for outliers, 16 times as far from it as half of them. So the sketch
+/// depends on the keys alone, not on how they arrived; appending never changes what is there; and the up to 255 newest
+/// keys, which no segment holds yet, are scored exactly. Shorter segments follow keys that drift more closely, and take
+/// 2 d bytes each for their centre.
 /// A key that is not finite, or is too large for its sketch, is noted and always scored exactly as well.
 ///
 ///   8, 4 bits  key = centre + scale * (signed integer) + rest; scale by key, to bfloat16.
