@@ -5,10 +5,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 
 #include "skim/core/query.h"
 #include "skim/core/rows.h"
+#include "skim/core/view.h"
 
 namespace skim::inline SKIM_ABI {
 
@@ -39,14 +39,14 @@ struct HeadRows {
 template <class Real>
 struct BasicLayerQuery {
   HeadRows<const Real> rows{};               ///< [rows, q_heads, d]
-  std::span<const std::size_t> row_begin{};  ///< [sequences + 1], first row of each; empty: equally many each
+  View<const std::size_t> row_begin{};       ///< [sequences + 1], first row of each; empty: equally many each
   bool causal = true;
   LogitRule logit{};                         ///< ALiBi slopes: [q_heads]
-  std::span<const Span> visible{};           ///< [rows], the positions that exist for a row; empty: all
+  View<const Span> visible{};                ///< [rows], the positions that exist for a row; empty: all
   const float* sink_logits = nullptr;        ///< [q_heads], or none
   Grouping grouping = Grouping::kPerGroup;
   Stream stream{};                           ///< seed and layer
-  std::span<const std::uint64_t> sequence_ids{};  ///< streams of the sequences; empty: their index in the batch
+  View<const std::uint64_t> sequence_ids{};  ///< streams of the sequences; empty: their index in the batch
 };
 
 using LayerQuery = BasicLayerQuery<float>;
@@ -54,7 +54,7 @@ using LayerQuery = BasicLayerQuery<float>;
 /// The KV heads of a batch: heads[s * kv_heads + h] is KV head h of sequence s. Lengths may differ.
 template <class Kv>
 struct LayerKv {
-  std::span<const Kv> heads{};
+  View<const Kv> heads{};
   std::size_t kv_heads = 0;
 
   std::size_t sequences() const { return kv_heads == 0 ? 0 : heads.size() / kv_heads; }
