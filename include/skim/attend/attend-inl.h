@@ -7,6 +7,7 @@
 #define SKIM_ATTEND_ATTEND_INL_H_
 #endif
 
+#include "skim/attend/nan_heads-inl.h"
 #include "skim/core/record.h"
 #include "skim/core/validate.h"
 #include "skim/estimator/stack-inl.h"
@@ -30,12 +31,16 @@ struct Known {
 template <class E, class Real, class Kv>
 void select_resolved(const E& estimator, const BasicQuery<Real>& q, const Kv& kv, Selection& selection,
                      Workspace& ws, const Known<Real>& known = {}) {
-  ws.logits = known.logits;
-  ws.scored_by = known.scored_by;
+  const BasicQuery<Real> some = heads_that_select(q, ws);
+  const bool all = some.heads() == q.heads();
+  ws.logits = all ? known.logits : nullptr;
+  ws.scored_by = all ? known.scored_by : Source::kKeys;
   ws.scored_later = 0;
   selection.clear();
-  Select<E>::run(estimator, q, kv, selection, ws);
+  Select<E>::run(estimator, some, kv, selection, ws);
+  select_nan_if_alone(some, selection, ws);
   commit(selection);
+  if (!all) ws.logits = nullptr;  // these are not of all heads
 }
 
 /// Notes what is about to be read.
@@ -53,18 +58,22 @@ void accumulate_list(const BasicQuery<Real>& q, const Kv& kv, const Selection& s
   const std::size_t heads = q.heads();
   const std::size_t padded = round_up(kv.value_dim(), kStep<Real>);
   const std::size_t size = Partial<Real>::size(heads, padded);
-  Real* memory = ws.get<Real>(Workspace::kAccumulator, 2 * size);
+  Real* memory = ws.get<Real>(Workspace::kAccumulator, 2 * size + finish_scratch(heads, padded));
   const auto total = Partial<Real>::at(memory, heads, padded);
   const auto part = Partial<Real>::at(memory + size, heads, padded);
   Real* scratch = ws.get<Real>(Workspace::kBlockLogits, chunk_scratch(heads));
   const LaneQuery<Real> lanes = lane_query<typename Kv::Key>(q, ws);
   const Reading order = known.data == nullptr ? reading<typename Kv::Key>(heads) : kKnownReading;
-  total.clear(heads, padded);
-  for_each_chunk(list, [&](const Chunk& chunk) {
-    accumulate_chunk(lanes, known, kv, selection, chunk, order, part, scratch);
-    merge_partial(total, part, heads, padded);
-  });
-  finish<typename Kv::Value>(total, padded, state);
+  const auto sum_up = [&](const Normaliser<Real>* by) {
+    total.clear(heads, padded);
+    for_each_chunk(list, [&](const Chunk& chunk) {
+      accumulate_chunk(lanes, known, kv, selection, chunk, order, part, scratch, by);
+      merge_partial(total, part, heads, padded);
+    });
+  };
+  sum_up(nullptr);
+  finish_in_range<typename Kv::Value>(total, padded, state, memory + 2 * size,
+                                      [&](const Normaliser<Real>& by) { sum_up(&by); });
 }
 
 /// Attention of a resolved query over `selection`, then merged with what its summaries stand for, then with the sink
@@ -76,6 +85,7 @@ void accumulate_by(const Run& run, const BasicQuery<Real>& q, const Kv& kv, cons
   const Logits<Real> known = known_logits(q, ws);
   count_reads(selection, known.data != nullptr, ws);
   run(plain(kv), selection, known, state);
+  write_nan_heads(q, state);
   if constexpr (std::is_same_v<Real, float> && kCarries<PageMeans, Kv>) {
     const auto& summaries = selection.summaries();
     if (!summaries.empty()) {
@@ -229,7 +239,7 @@ BasicState<Real> attend(const How& how, const BasicQuery<Real>& q, const Kv& kv)
 
 /// Attention over two disjoint sets of positions becomes attention over their union: `state` takes in
 /// `other`. Both [g, d_v]. Commutative bit for bit, associative to rounding; the empty state
-/// (0, -inf) changes nothing. Throws std::invalid_argument on mismatched shapes.
+/// (0, -inf) changes nothing. Throws std::invalid_argument on mismatched shapes and on states that share memory.
 template <class Real>
 void merge(const BasicStateView<Real>& state, const BasicStateView<Real>& other) {
   if (state.out.rows != other.out.rows) {
@@ -238,6 +248,14 @@ void merge(const BasicStateView<Real>& state, const BasicStateView<Real>& other)
   if (state.out.cols != other.out.cols) {
     fail("skim::merge: one state has ", state.out.cols, " columns, the other ", other.out.cols);
   }
+  const auto check = [](const char* a, const char* b, const Rows<Real>& x, const Rows<Real>& y) {
+    if (overlap(x, y)) fail("skim::merge: ", a, " overlaps ", b, ": each needs memory of its own");
+  };
+  check("out of the one state", "out of the other", state.out, other.out);
+  check("out of the one state", "its lse", state.out, lse_rows(state));
+  check("out of the one state", "lse of the other", state.out, lse_rows(other));
+  check("lse of the one state", "out of the other", lse_rows(state), other.out);
+  check("lse of the one state", "lse of the other", lse_rows(state), lse_rows(other));
   merge_into(state, other);
 }
 

@@ -285,7 +285,7 @@ void backward(const SelectionRecord& record, const BasicLayerQuery<Real>& query,
   const Layer<Real, Kv> layer(query, kv, gradients.state);
   if (options.check) {
     layer.check(workspaces[0]);
-    check_gradients(query, kv, gradients);
+    check_gradients(query, kv, gradients, workspaces[0]);
     check_record(record, layer);
   }
   Backward<Real, Kv>(layer, record, gradients, workspaces, options.executor).run();
@@ -301,7 +301,7 @@ void backward(const E& estimator, const BasicLayerQuery<Real>& query, const Laye
   if (options.check) {
     layer.check(workspaces[0]);
     layer.check_estimator(estimator, true);
-    check_gradients(query, kv, gradients);
+    check_gradients(query, kv, gradients, workspaces[0]);
   }
   SelectionRecord own;
   SelectionRecord& record = options.record == nullptr ? own : *options.record;
