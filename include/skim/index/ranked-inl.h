@@ -162,7 +162,8 @@ std::span<const Position> streamed_first(const BasicQuery<float>& q, const Kv& k
   return {positions, count};
 }
 
-/// The `count` unselected positions that the index ranks first, ascending; fewer if there are fewer.
+/// The `count` unselected positions that the index ranks first, ascending; fewer if there are fewer. What the caller's
+/// scores rule out is not among them.
 template <class Real, class Kv>
 std::span<const Position> ranked_first(Source by, std::size_t count, const BasicQuery<Real>& q, const Kv& kv,
                                        Selection& selection, Workspace& ws) {
@@ -178,7 +179,12 @@ std::span<const Position> ranked_first(Source by, std::size_t count, const Basic
     if (!first.empty()) return first;
   }
   const Pooled<Real> x = pool_max(scores(by, q, kv, ws), selection, q.visible, ws);
-  const Largest<Real> top = largest(x.scores, x.count, std::min(count, x.count), ws);
+  Largest<Real> top = largest(x.scores, x.count, std::min(count, x.count), ws);
+  if (by == Source::kExternal && top.least == -kInfinity<Real>) {
+    const std::size_t* end = std::remove_if(top.ranks, top.ranks + top.count,
+                                            [&x](std::size_t r) { return x.scores[r] == -kInfinity<Real>; });
+    top.count = static_cast<std::size_t>(end - top.ranks);
+  }
   return positions_of(top.ranks, top.count, selection, q.visible, ws);
 }
 

@@ -7,6 +7,7 @@
 #define SKIM_INDEX_SCORES_INL_H_
 #endif
 
+#include <limits>
 #include <string>
 
 #include "skim/core/error.h"
@@ -183,13 +184,16 @@ void box_scores(const BasicQuery<float>& q, const Kv& kv, const PageBoxes& boxes
   score_exactly({std::max(q.visible.first, static_cast<Position>(pages.first + pages.count) * size), q.visible.last});
 }
 
-/// The scores that the caller has brought for this query.
+/// The scores that the caller has brought for this query. NaN counts as the lowest finite one: below it is what may never
+/// be selected.
 template <class Real>
 void external_scores(const BasicQuery<Real>& q, const ExternalScores& external, Real* all) {
   external.check_covers(q.position, q.position + 1);
   const Position row = q.position - external.first_query;
   const float* from = external.scores.row(static_cast<std::size_t>(row));
-  for (Position i = q.visible.first; i < q.visible.last; ++i) all[i - q.visible.first] = static_cast<Real>(from[i]);
+  for (Position i = q.visible.first; i < q.visible.last; ++i) {
+    all[i - q.visible.first] = from[i] == from[i] ? static_cast<Real>(from[i]) : -std::numeric_limits<Real>::max();
+  }
 }
 
 /// The scores of `source` over the visible range, computed at most once for each query; `q` is resolved. They have no
