@@ -119,7 +119,8 @@ State ask(const StageList& e, const World& w, const Head& head, Way way, std::si
     return state;
   }
   const std::size_t rows = way == Way::kChunk ? kRows : 1;
-  std::vector<float> all = random_problem<float>({1, kD, 1, rows * heads}, 3).q, out(rows * heads * kDv), lse(rows * heads);
+  std::vector<float> all = random_problem<float>({1, kD, 1, rows * heads}, 3).q;
+  std::vector<float> out(rows * heads * kDv), lse(rows * heads);
   std::copy_n(q.rows.data, heads * kD, all.end() - static_cast<std::ptrdiff_t>(heads * kD));
   LayerQuery layer;
   layer.rows = {all.data(), rows, heads, kD};
@@ -137,8 +138,8 @@ State ask(const StageList& e, const World& w, const Head& head, Way way, std::si
 }
 
 testing::AssertionResult is_nan(const State& state, std::size_t h) {
-  const bool nan = std::isnan(state.lse(h)) && std::all_of(state.out(h), state.out(h) + kDv, [](float x) { return std::isnan(x); });
-  return nan ? testing::AssertionSuccess()
+  const bool out = std::all_of(state.out(h), state.out(h) + kDv, [](float x) { return std::isnan(x); });
+  return out && std::isnan(state.lse(h)) ? testing::AssertionSuccess()
              : testing::AssertionFailure() << "head " << h << " has lse " << state.lse(h) << ", out " << state.out(h)[0];
 }
 
@@ -153,7 +154,8 @@ testing::AssertionResult is(const State& state, float out, float lse) {
 }
 
 /// What the reference makes of what each head selects.
-testing::AssertionResult agrees_with_selection(const StageList& e, const World& w, const Head& head, Way way, State& state) {
+testing::AssertionResult agrees_with_selection(const StageList& e, const World& w, const Head& head, Way way,
+                                               State& state) {
   const Indexed kv = head.kv();
   const Query q = w.query();
   for (std::size_t h = 0; h < kHeads; ++h) {

@@ -31,16 +31,15 @@ struct Known {
 template <class E, class Real, class Kv>
 void select_resolved(const E& estimator, const BasicQuery<Real>& q, const Kv& kv, Selection& selection,
                      Workspace& ws, const Known<Real>& known = {}) {
-  const BasicQuery<Real> some = heads_that_select(q, ws);
-  const bool all = some.heads() == q.heads();
-  ws.logits = all ? known.logits : nullptr;
-  ws.scored_by = all ? known.scored_by : Source::kKeys;
+  const std::optional<BasicQuery<Real>> some = heads_that_select(q, ws);
+  ws.logits = some ? nullptr : known.logits;
+  ws.scored_by = some ? Source::kKeys : known.scored_by;
   ws.scored_later = 0;
   selection.clear();
-  Select<E>::run(estimator, some, kv, selection, ws);
-  select_nan_if_alone(some, selection, ws);
+  Select<E>::run(estimator, some ? *some : q, kv, selection, ws);
+  select_nan_if_alone(some ? *some : q, selection, ws);
   commit(selection);
-  if (!all) ws.logits = nullptr;  // these are not of all heads
+  if (some) ws.logits = nullptr;  // these are not of all heads
 }
 
 /// Notes what is about to be read.
@@ -216,8 +215,9 @@ void attend(const Selection& selection, const BasicQuery<Real>& q, const Kv& kv,
 /// Attention of a GQA group of queries over the positions `estimator` selects.
 /// q: [g, d], one row per query head sharing this KV head. kv: n positions of [d] keys, [d_v] values.
 /// state.out: [g, d_v], overwritten. state.lse: [g], natural log of the (estimated) denominator.
-/// Reads selected keys and values once; allocates only while `ws` grows. out must not overlap q or kv.
-/// An empty selection gives out = 0, lse = -inf. Throws std::invalid_argument on mismatched shapes.
+/// Reads selected keys and values once; allocates only while `ws` grows. out and lse must not overlap each other, q or kv.
+/// An empty selection gives out = 0, lse = -inf, but NaN for a head whose row of q holds one and that sees a position; what
+/// numbers that are not finite give is in core/validate.h. Throws std::invalid_argument on mismatched shapes.
 template <Estimator E, class Real, class Kv>
 void attend(const E& estimator, const BasicQuery<Real>& q, const Kv& kv, const BasicStateView<Real>& state,
             Workspace& ws) {

@@ -297,7 +297,8 @@ void accumulate_split(const BasicQuery<Real>& q, const Kv& kv, const Selection& 
 /// Query head h reads KV head h / (q_heads / kv_heads). Every row of state.out is overwritten.
 /// Equal inputs and streams give equal bits on any number of threads, in any batch order (with
 /// sequence_ids), on any page size. Allocates nothing after warm-up when options bring workspaces.
-/// Throws std::invalid_argument, before anything is written, on shapes that do not fit.
+/// Throws std::invalid_argument, before anything is written, on shapes and parameters that do not fit; what is data, and
+/// what it gives, is in core/validate.h.
 template <Estimator E, class Real, class Kv>
 void attend(const E& estimator, const BasicLayerQuery<Real>& query, const LayerKv<Kv>& kv,
             const BasicLayerState<Real>& state, const Options& options = {}) {

@@ -35,7 +35,8 @@ struct HeadRows {
 };
 
 /// The query rows of a batch of sequences, one after the other. Row r of the m rows of a sequence whose KV
-/// heads hold n positions is at position n - m + r, and sees n - m + r + 1 of them when causal.
+/// heads hold n positions is at position n - m + r, and sees n - m + r + 1 of them when causal: m is then at most n, or n is
+/// 0 and every row sees nothing.
 template <class Real>
 struct BasicLayerQuery {
   HeadRows<const Real> rows{};               ///< [rows, q_heads, d]
@@ -60,7 +61,7 @@ struct LayerKv {
   std::size_t sequences() const { return kv_heads == 0 ? 0 : heads.size() / kv_heads; }
 };
 
-/// Where the result goes. Every row is written, also of an empty set.
+/// Where the result goes: memory of its own. Every row is written, also of an empty set.
 template <class Real>
 struct BasicLayerState {
   HeadRows<Real> out{};    ///< [rows, q_heads, d_v]

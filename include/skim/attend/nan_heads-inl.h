@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
 
 #include "skim/core/query.h"
 #include "skim/core/selection.h"
@@ -37,15 +38,15 @@ bool has_nan(const Real* x, std::size_t n) {
   return !none;
 }
 
-/// The heads of a group by which it selects: all, but those with a NaN if there are others. Copied when some are left
-/// out, so that every estimator does what it does without them.
+/// The heads by which a group selects when not all of them do: those without a NaN if there are others. Copied, so that
+/// every estimator does what it does without the others.
 template <class Real>
-BasicQuery<Real> heads_that_select(const BasicQuery<Real>& q, Workspace& ws) {
+std::optional<BasicQuery<Real>> heads_that_select(const BasicQuery<Real>& q, Workspace& ws) {
   const std::size_t heads = q.heads(), d = q.rows.cols;
-  if (heads == 1) return q;
+  if (heads == 1) return {};
   std::size_t left = 0;
   for (std::size_t h = 0; h < heads; ++h) left += has_nan(q.rows.row(h), d) ? 0u : 1u;
-  if (left == heads || left == 0) return q;
+  if (left == heads || left == 0) return {};
   Real* rows = ws.get<Real>(Workspace::kSelectingHeads, left * (d + 1));
   auto* slopes = reinterpret_cast<float*>(rows + left * d);
   std::size_t to = 0;

@@ -52,7 +52,8 @@ static inline bool overlap(const Memory& a, const Memory& b) {
     // Of the rows of b that begin before this one ends the last reaches furthest.
     const auto before_end = static_cast<std::ptrdiff_t>(a.row(i) - b.first) + a.length;
     if (before_end <= 0) continue;
-    if (b.row(std::min((before_end - 1) / b.step, b.rows - 1)) + static_cast<std::uintptr_t>(b.length) > a.row(i)) return true;
+    const std::uintptr_t last = b.row(std::min((before_end - 1) / b.step, b.rows - 1));
+    if (last + static_cast<std::uintptr_t>(b.length) > a.row(i)) return true;
   }
   return false;
 }
@@ -80,13 +81,14 @@ static const char* overlapped_part(const PagedKv<K, V>& kv, const Memory& x) {
     using T = std::remove_cvref_t<decltype(*pages.data)>;
     const std::size_t used = kv.page_size == 0 ? 0 : kv.n / kv.page_size + (kv.n % kv.page_size != 0 ? 1 : 0);
     if (used == 0 || kv.pool_pages == 0) return false;
-    const auto last_page = static_cast<std::ptrdiff_t>(kv.pool_pages - 1), last_row = static_cast<std::ptrdiff_t>(kv.page_size - 1);
-    const auto at = [&](bool page, bool row) { return reinterpret_cast<std::uintptr_t>(pages.row(page ? last_page : 0, row ? last_row : 0)); };
-    const auto [first, last] = std::minmax({at(false, false), at(false, true), at(true, false), at(true, true)});
+    const auto page = static_cast<std::ptrdiff_t>(kv.pool_pages - 1), row = static_cast<std::ptrdiff_t>(kv.page_size - 1);
+    const auto at = [&](std::ptrdiff_t p, std::ptrdiff_t r) { return reinterpret_cast<std::uintptr_t>(pages.row(p, r)); };
+    const auto [first, last] = std::minmax({at(0, 0), at(0, row), at(page, 0), at(page, row)});
     if (x.rows == 0 || x.end() <= first || last + row_values<T>(pages.cols) * sizeof(T) <= x.first) return false;
     for (std::size_t p = 0; p < used; ++p) {
       const std::size_t rows = std::min(kv.page_size, kv.n - p * kv.page_size);
-      if (overlap(memory_of(Rows<const T>{pages.row(kv.table[p], 0), rows, pages.cols, pages.row_stride}), x)) return true;
+      const Rows<const T> used_rows{pages.row(kv.table[p], 0), rows, pages.cols, pages.row_stride};
+      if (overlap(memory_of(used_rows), x)) return true;
     }
     return false;
   };

@@ -91,11 +91,13 @@ bool holds(const Real* share, const std::size_t* ranks, std::size_t count, doubl
 
 /// The probability that one head, whose logits are s and add up to `total`, gives to what is selected.
 template <class Real>
-double selected_share(const Real* s, Position first, const LogSum<Real>& total, const Selection& selection, Span visible) {
+double selected_share(const Real* s, Position first, const LogSum<Real>& total, const Selection& selection,
+                      Span visible) {
   double sum = 0;
   const auto add = [&](Position i) {
     const Real x = s[i - first];
-    if (x > -kInfinity<Real>) sum += x == total.max ? 1.0 : std::exp(static_cast<double>(x) - static_cast<double>(total.max));
+    if (!(x > -kInfinity<Real>)) return;
+    sum += x == total.max ? 1.0 : std::exp(static_cast<double>(x) - static_cast<double>(total.max));
   };
   for (const Span& span : selection.spans()) {
     const Span seen = intersect(span, visible);

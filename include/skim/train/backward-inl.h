@@ -274,7 +274,8 @@ class Backward {
 ///
 /// Equal inputs give equal bits on any number of threads. Allocates nothing after warm-up when options bring
 /// workspaces.
-/// Throws std::invalid_argument, before anything is written, on shapes that do not fit.
+/// Throws std::invalid_argument, before anything is written, on shapes that do not fit, and when what is overwritten shares
+/// memory with anything else.
 template <class Real, class Kv>
 void backward(const SelectionRecord& record, const BasicLayerQuery<Real>& query, const LayerKv<Kv>& kv,
               const BasicLayerGradients<Real>& gradients, const Options& options = {}) {

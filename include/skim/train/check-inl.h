@@ -72,7 +72,8 @@ struct Tensor {
 
 [[noreturn]] SKIM_COLD inline void fail_to_be_apart(const Tensor& written, const Tensor& other) {
   const auto name = [](const Tensor& x) {
-    return x.view == Tensor::kNoView ? std::string(x.name) : std::string(x.name) + " of KV view " + std::to_string(x.view);
+    const std::string tensor = x.name;
+    return x.view == Tensor::kNoView ? tensor : tensor + " of KV view " + std::to_string(x.view);
   };
   fail("skim::backward: ", name(written), " overlaps ", name(other), ": what is written needs memory of its own");
 }
@@ -110,7 +111,9 @@ void check_gradients_apart(const BasicLayerQuery<Real>& query, const LayerKv<Kv>
   for (std::size_t i = 0; i < count; ++i) {
     for (std::size_t j = i + 1; j < count && all[j].memory.first < all[i].memory.end(); ++j) {
       const Tensor &a = all[i], &b = all[j];
-      if ((a.written || b.written) && overlap(a.memory, b.memory)) a.written ? fail_to_be_apart(a, b) : fail_to_be_apart(b, a);
+      if (!(a.written || b.written) || !overlap(a.memory, b.memory)) continue;
+      if (a.written) fail_to_be_apart(a, b);
+      fail_to_be_apart(b, a);
     }
   }
 
