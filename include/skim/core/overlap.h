@@ -27,7 +27,7 @@ struct Memory {
 };
 
 template <class T>
-Memory memory_of(const Rows<T>& x) {
+static Memory memory_of(const Rows<T>& x) {
   if (x.rows == 0 || x.cols == 0) return {};
   using Stored = std::remove_const_t<T>;
   const std::ptrdiff_t step = x.stride * static_cast<std::ptrdiff_t>(sizeof(T));
@@ -59,18 +59,18 @@ static inline bool overlap(const Memory& a, const Memory& b) {
 }
 
 template <class A, class B>
-bool overlap(const Rows<A>& a, const Rows<B>& b) {
+static bool overlap(const Rows<A>& a, const Rows<B>& b) {
   return overlap(memory_of(a), memory_of(b));
 }
 
 /// What of a KV head shares memory with x: "keys", "values" or null. Of a user's own KV type nothing is known.
 template <class Kv>
-const char* overlapped_part(const Kv&, const Memory&) {
+static const char* overlapped_part(const Kv&, const Memory&) {
   return nullptr;
 }
 
 template <class K, class V>
-const char* overlapped_part(const ContiguousKv<K, V>& kv, const Memory& x) {
+static const char* overlapped_part(const ContiguousKv<K, V>& kv, const Memory& x) {
   return overlap(memory_of(kv.keys), x) ? "keys" : overlap(memory_of(kv.values), x) ? "values" : nullptr;
 }
 
