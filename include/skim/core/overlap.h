@@ -44,9 +44,9 @@ static inline bool overlap(const Memory& a, const Memory& b) {
   const auto floor_of = [](std::ptrdiff_t x, std::ptrdiff_t step) { return x / step - (x % step < 0 ? 1 : 0); };
   if (a.step == b.step) {
     // Row j of b begins `ahead` + (j - i) steps after row i of a: they meet when that is above -b.length, below a.length.
+    // If a number of steps does it, one that the rows have does, for neither ends before the other begins.
     const auto ahead = static_cast<std::ptrdiff_t>(b.first - a.first);
-    const std::ptrdiff_t least = floor_of(-b.length - ahead, a.step) + 1, most = floor_of(a.length - 1 - ahead, a.step);
-    return std::max(least, 1 - a.rows) <= std::min(most, b.rows - 1);
+    return floor_of(-b.length - ahead, a.step) < floor_of(a.length - 1 - ahead, a.step);
   }
   for (std::ptrdiff_t i = 0; i < a.rows; ++i) {
     // Of the rows of b that begin before this one ends the last reaches furthest.
