@@ -769,10 +769,10 @@ rule.soft_cap <= kMost)) {
 ===
 std::isfinite(rule.soft_cap))) {
 EOF
-mutant "interleaved rows go on for ever" core/overlap.h core/overlap_test.cc <<'EOF'
-    return std::max(least, 1 - a.rows) <= std::min(most, b.rows - 1);
+mutant "rows that interleave overlap" core/overlap.h core/overlap_test.cc <<'EOF'
+    return floor_of(-b.length - ahead, a.step) < floor_of(a.length - 1 - ahead, a.step);
 ===
-    return least <= most;
+    return floor_of(-b.length - ahead, a.step) <= floor_of(a.length - 1 - ahead, a.step);
 EOF
 mutant "a head of NaN has a say" attend/nan_heads-inl.h known/extremes_test.cc <<'EOF'
   if (left == heads || left == 0) return {};
