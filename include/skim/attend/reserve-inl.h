@@ -69,6 +69,7 @@ class SlotBytes {
       case Workspace::kIndexScores: return by_head;
       case Workspace::kBounds: return by_position + (group_ + 1) * kBlock * sizeof(Real) + row_ * 8;
       case Workspace::kShortlist: return std::max(by_head, by_position);
+      case Workspace::kSelectingHeads: return group_ > 1 ? group_ * (row_ + 1) * sizeof(Real) : 0;
       case Workspace::kSummaries: return group_ * (row_ + 1) * sizeof(Real);
       default: return 0;  // of backward passes, and the user's own
     }
