@@ -34,6 +34,7 @@ prefill/dense/f32/heads:8x2/n:4096|sgemm_fraction|.88|.88
 prefill/dense/bf16/heads:8x2/n:4096|sgemm_fraction|.88|.88
 prefill/dense/f32/heads:8x2/n:1024|sgemm_fraction|.78|.78
 prefill/dense/bf16/heads:8x2/n:1024|sgemm_fraction|.78|.78
+decode/dense_beside_prompt/f32/heads:1x1/n:32768|slowdown|<1.15|<1.15
 backward/dense/f32/heads:8x2/n:2048|sgemm_fraction|.60|.60
 backward/dense/f32/heads:8x2/n:4096|sgemm_fraction|.60|.60
 backward/topk-5pct/f32/heads:8x2/n:4096|vs_dense|2|2

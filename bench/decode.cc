@@ -44,6 +44,7 @@ const std::vector<Method> kRivals = {
 };
 const std::vector<Method> kGroups = {{"dense", "dense"}, {"topk-5pct", "topk(fraction(0.05))"}};
 const std::vector<Method> kRagged = {{"dense_ragged8", "dense"}};
+const std::vector<Method> kBesidePrompt = {{"dense_beside_prompt", "dense"}};
 const std::vector<Method> k4kPages = {{"dense_4k", "dense"}, {"topk_4k-5pct", "topk(fraction(0.05))"}};
 // What families of models ask for, with the values of one that does; but the cap of Gemma 2, 50, hardly
 // changes logits as small as this data's.
@@ -79,6 +80,7 @@ const std::vector<Sweep> kSweeps = {
     {.methods = kGroups, .types = kMainTypes, .heads = {{16, 8}, {64, 8}, {4, 1}}, .lengths = {131072}},
     {.methods = methods_of(kOptions), .types = kMainTypes, .heads = {kGqa}, .lengths = {32768}},
     {.methods = kRagged, .types = kMainTypes, .heads = {kGqa}, .lengths = {32768}},
+    {.methods = kBesidePrompt, .types = {Type::kF32}, .heads = {{1, 1}}, .lengths = {32768}},
     {.methods = k4kPages,
      .types = kMainTypes,
      .heads = {kGqa, kMha},
@@ -95,28 +97,36 @@ const std::vector<Sweep> kSweeps = {
 
 bool has_tag(const std::string& what, const char* tag) { return what.find(tag) != std::string::npos; }
 
-/// A batch of eight sequences of n/8, 2n/8 ... n positions that ask one row each. They are prefixes of the same
-/// memory: between two reads of a row lies far more than a cache holds.
-template <class T>
-class RaggedCall {
- public:
-  static constexpr std::size_t kSequences = 8;
+/// Sequences of a batch, the newest `rows` rows of each: prefixes of n positions of the same memory. Of n of a hundred
+/// megabytes and more, far more than a cache holds lies between two reads of a row.
+struct Prefix {
+  std::size_t rows = 1;
+  std::size_t n = 0;
+};
 
-  RaggedCall(const Dataset<T>& data, Pool& pool) : workspaces_(pool.threads()) {
+/// Dense attention of such a batch; all rows ask the same.
+template <class T>
+class BatchCall {
+ public:
+  BatchCall(const Dataset<T>& data, Pool& pool, const std::vector<Prefix>& sequences)
+      : kv_heads_(data.shape().kv_heads), row_begin_{0}, workspaces_(pool.threads()) {
     const Shape& s = data.shape();
-    for (std::size_t sequence = 1; sequence <= kSequences; ++sequence) {
+    for (const Prefix& sequence : sequences) {
       for (skim::ContiguousKv<T> kv : data.heads()) {
-        kv.keys.rows = kv.values.rows = s.n * sequence / kSequences;
+        kv.keys.rows = kv.values.rows = sequence.n;
         heads_.push_back(kv);
-        positions_ += static_cast<double>(kv.keys.rows);
+        positions_ += static_cast<double>(sequence.n);
       }
+      row_begin_.push_back(row_begin_.back() + sequence.rows);
     }
-    query_.rows = {data.queries(), kSequences, s.q_heads, s.d, 0};  // all sequences ask the same
-    out_.resize(kSequences * s.q_heads * s.d);
-    state_.out = {out_.data(), kSequences, s.q_heads, s.d};
+    const std::size_t rows = row_begin_.back();
+    query_.rows = {data.queries(), rows, s.q_heads, s.d, 0};
+    query_.row_begin = row_begin_;
+    out_.resize(rows * s.q_heads * s.d);
+    state_.out = {out_.data(), rows, s.q_heads, s.d};
     options_.executor = pool.executor();
-    kv_heads_ = s.kv_heads;
   }
+  BatchCall(const BatchCall&) = delete;  // it points into itself
 
   void operator()() {
     options_.workspaces = workspaces_;
@@ -126,13 +136,16 @@ class RaggedCall {
 
   /// Of all KV heads of all sequences.
   double positions() const { return positions_; }
-  /// Of the sequence with n positions.
-  const float* last_out() const { return state_.out.group(kSequences - 1, 0, 1).data; }
+  /// Of the first row of a sequence.
+  const float* out(std::size_t sequence) const {
+    return state_.out.group(row_begin_[sequence], 0, 1).data;
+  }
 
  private:
   std::vector<skim::ContiguousKv<T>> heads_;
   std::size_t kv_heads_ = 0;
   double positions_ = 0;
+  std::vector<std::size_t> row_begin_;
   skim::LayerQuery query_;
   std::vector<float> out_;
   skim::LayerState state_;
@@ -140,18 +153,38 @@ class RaggedCall {
   skim::Options options_;
 };
 
+/// Eight sequences of n/8, 2n/8 ... n positions that ask one row each.
 template <class T>
 void run_ragged(benchmark::State& state, const Case& c) {
   const Dataset<T>& data = dataset<T>(c.data);
   Pool& pool = Machine::pool(c.threads);
-  RaggedCall<T> call(data, pool);
+  std::vector<Prefix> sequences(8);
+  for (std::size_t i = 0; i < 8; ++i) sequences[i].n = data.shape().n * (i + 1) / 8;
+  BatchCall<T> call(data, pool, sequences);
   const double bytes = call.positions() * 2 * static_cast<double>(row_bytes<T>(data.shape().d));
   for (auto _ : state) {
     const Rounds rounds = compete(c, {{"this", [&] { call(); }}, read_loop(pool, bytes)});
     report_rounds(state, rounds);
     report_read_fraction(state, rounds, bytes);
   }
-  report_errors(state, data.errors(call.last_out()));
+  report_errors(state, data.errors(call.out(7)));
+}
+
+/// One row of n positions beside a prompt of 4 rows of 64. slowdown: what the row costs there over what it costs alone,
+/// the prompt's own time taken off.
+template <class T>
+void run_beside_prompt(benchmark::State& state, const Case& c) {
+  const Dataset<T>& data = dataset<T>(c.data);
+  Pool& pool = Machine::pool(c.threads);
+  const Prefix row{1, data.shape().n}, prompt{4, 64};
+  BatchCall<T> both(data, pool, {row, prompt}), only_prompt(data, pool, {prompt}), alone(data, pool, {row});
+  for (auto _ : state) {
+    const Rounds rounds = compete(
+        c, {{"this", [&] { both(); }}, {"prompt", [&] { only_prompt(); }}, {"alone", [&] { alone(); }}});
+    report_rounds(state, rounds);
+    state.counters["slowdown"] = rounds.ratio_without("this", "prompt", "alone");
+  }
+  report_errors(state, data.errors(both.out(0)));
 }
 
 template <class T>
@@ -230,6 +263,7 @@ void register_decode() {
     register_case(c, [](benchmark::State& state, const Case& mine) {
       visit_type(mine.type, [&]<class T>(T) {
         if (has_tag(mine.method.what, "_ragged")) return run_ragged<T>(state, mine);
+        if (has_tag(mine.method.what, "_beside_prompt")) return run_beside_prompt<T>(state, mine);
         const ModelOption option = option_of(kOptions, mine);
         option.is_plain() ? run_decode<T>(state, mine) : run_option<T>(state, mine, option);
       });

@@ -123,7 +123,6 @@ void run_scan(benchmark::State& state, const Case& c) {
   }
   std::vector<skim::Workspace> workspaces(pool.threads());
   const auto scan = [&](std::size_t h, std::size_t worker) {
-    workspaces[worker].scored_by = skim::Source::kKeys;  // nothing is known yet
     skim::HWY_NAMESPACE::scores(source, queries[h], by.heads()[h], workspaces[worker]);
   };
   for (auto _ : state) {

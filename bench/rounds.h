@@ -90,15 +90,22 @@ class Rounds {
   double seconds(const std::string& name) const { return median(seconds_[at(name)]); }
 
   /// Median over rounds of time of `name` / time of `over`.
-  double ratio(const std::string& name, const std::string& over) const {
-    const auto &a = seconds_[at(name)], &b = seconds_[at(over)];
-    std::vector<double> ratios;
-    for (std::size_t r = 0; r < a.size(); ++r) ratios.push_back(a[r] / b[r]);
-    return median(std::move(ratios));
+  double ratio(const std::string& name, const std::string& over) const { return ratio_of(name, nullptr, over); }
+
+  /// Median over rounds of (time of `name` - time of `part`) / time of `over`.
+  double ratio_without(const std::string& name, const std::string& part, const std::string& over) const {
+    return ratio_of(name, &seconds_[at(part)], over);
   }
 
  private:
   using Clock = std::chrono::steady_clock;
+
+  double ratio_of(const std::string& name, const std::vector<double>* part, const std::string& over) const {
+    const auto &a = seconds_[at(name)], &b = seconds_[at(over)];
+    std::vector<double> ratios;
+    for (std::size_t r = 0; r < a.size(); ++r) ratios.push_back((a[r] - (part ? (*part)[r] : 0)) / b[r]);
+    return median(std::move(ratios));
+  }
 
   static double cpu_seconds() {  // of all our threads
     timespec t{};

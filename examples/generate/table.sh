@@ -10,9 +10,31 @@ total() {  # total <estimator> [options]: the line of all texts
   "$program" --model "$model" --perplexity "$text" --estimator "$@" 2>/dev/null | grep '^ *total '
 }
 
+# figures <format of a share> <estimator> [options]: nll, KL and top-1 as table cells, then the other columns. What draws
+# is run with seven seeds: mean and, behind the sign, the standard deviation between seeds.
+figures() {
+  local share=$1 seed seeds=0
+  shift
+  case $1 in *uniform* | *priority* | *multinomial* | *systematic* | *poisson*) seeds=6 ;; esac
+  for ((seed = 0; seed <= seeds; ++seed)); do total "$@" --seed $seed; done | awk -v share="$share" '
+    { for (c = 3; c <= NF; ++c) { sum[c] += $c; squares[c] += $c * $c } last = NF }
+    function cell(c, scale, form, of_spread, mean, variance) {
+      mean = sum[c] / NR
+      if (NR == 1) return sprintf(form, scale * mean)
+      variance = (squares[c] - NR * mean * mean) / (NR - 1)
+      return sprintf(form " ± " of_spread, scale * mean, scale * sqrt(variance > 0 ? variance : 0))
+    }
+    END {
+      printf "%s | %s | %s %%", cell(3, 1, "%.4f", "%.4f"), cell(4, 1, "%.4f", "%.4f"), cell(5, 100, "%.1f", "%.1f")
+      for (c = 6; c <= last; ++c) printf " | " share, sum[c] / NR
+    }'
+}
+
 row() {  # row <name> <estimator>
-  total "$2" | awk -v name="$1" -v spec="$2" '{
-    printf "| %s | `%s` | %.4f | %.4f | %.1f %% | %.2f | %.2f |\n", name, spec, $3, $4, 100 * $5, $6, $7 }'
+  local cells
+  cells=$(figures '%.2f' "$2")
+  # Keys and values read; without an index there are no other bytes.
+  echo "| $1 | \`$2\` | $(cut -d'|' -f1-5 <<< "$cells" | sed 's/ *$//') |"
 }
 
 # On texts of 1024 tokens, behind the first 512. Longer ones the model does not know, on shorter ones an index has
@@ -20,8 +42,7 @@ row() {  # row <name> <estimator>
 long=(--context 1024 --from 512 --segment 64)
 
 indexed_row() {  # indexed_row <estimator>
-  total "$1" "${long[@]}" | awk -v spec="$1" '{
-    printf "| `%s` | %.4f | %.4f | %.1f %% | %.3f | %.3f | %.3f | %.3f |\n", spec, $3, $4, 100 * $5, $6, $7, $8, $9 }'
+  echo "| \`$1\` | $(figures '%.3f' "$1" "${long[@]}") |"
 }
 
 echo "| | estimator | nll | KL | top-1 | keys read | values read |"

@@ -27,7 +27,6 @@ class Matrix {
     const auto kv = layer.kv(Values::kTokens);
     skim::Workspace ws;
     for (std::size_t i = 0; i < layer.size(); ++i) {
-      ws.logits = nullptr;
       const float* s = skim::logits(layer.query(i, is_causal).resolved(kv.size()), kv, ws).data;
       std::vector<float> row(s, s + (is_causal ? i + 1 : layer.size()));
       const float largest = *std::max_element(row.begin(), row.end());

@@ -35,7 +35,7 @@ for type in f32 bf16; do
   done
 done
 
-for name in backward/dense/f32/heads:8x2/n:{2048,4096} backward/topk-5pct/f32/heads:8x2/n:4096; do
+for name in decode/dense_beside_prompt/f32/heads:1x1/n:32768 backward/dense/f32/heads:8x2/n:{2048,4096} backward/topk-5pct/f32/heads:8x2/n:4096; do
   grep -qE "^$name/threads:1(/real_time|/manual_time)?$" <<< "$list" || fail "missing: $name/threads:1"
 done
 

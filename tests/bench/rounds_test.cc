@@ -51,6 +51,7 @@ TEST(Rounds, FiguresAreMediansWithoutWarmUpAndPreparation) {
   EXPECT_LT(rounds.seconds("slow"), 0.200);  // with room for a loaded machine
   EXPECT_GT(rounds.ratio("slow", "fast"), 1);
   EXPECT_DOUBLE_EQ(rounds.ratio("fast", "fast"), 1);
+  EXPECT_NEAR(rounds.ratio_without("slow", "fast", "fast"), rounds.ratio("slow", "fast") - 1, 1e-9);
   EXPECT_GT(rounds.off_cpu(), 0.9) << "who sleeps does not run";
 }
 

@@ -48,9 +48,11 @@ TEST(Workspace, SlotsDoNotTouch) {
   }
 }
 
-TEST(Workspace, StartsWithoutLogits) {
+TEST(Workspace, StartsWithoutKnowledge) {
   const Workspace ws;
-  EXPECT_EQ(ws.logits, nullptr);
+  EXPECT_EQ(ws.asked.query, nullptr);
+  EXPECT_EQ(ws.asked.logits, nullptr);
+  EXPECT_FALSE(ws.asked.is_of(nullptr, nullptr));
   EXPECT_TRUE(ws.selection.spans().empty());
   EXPECT_TRUE(ws.selection.picks().empty());
 }

@@ -61,14 +61,16 @@ TYPED_TEST(Proportional, NothingOrEverythingIsDoneAtOnce) {
     Selection selection;
     selection.add(skim::Span{0, 3});
     HWY_NAMESPACE::commit(selection);
-    const Tail<TypeParam> tail = tail_of(Budget(budget), Source::kKeys, q, p.kv(), selection, ws);
+    const auto kv = p.kv();
+    const HWY_NAMESPACE::Asking asking(q, kv, ws);
+    const Tail<TypeParam> tail = tail_of(Budget(budget), Source::kKeys, q, kv, selection, ws);
     const bool sampled = budget == 16;
     EXPECT_EQ(tail.n, sampled ? 17u : 0u) << budget;
     EXPECT_EQ(selection.picks().size(), 0u);
     Position held = 0;
     for (const skim::Span& span : selection.spans()) held += span.size();
     EXPECT_EQ(held, budget >= 17 ? 20 : 3) << budget;
-    EXPECT_EQ(ws.logits == nullptr, !sampled) << "keys are read only when they are needed";
+    EXPECT_EQ(ws.asked.logits == nullptr, !sampled) << "keys are read only when they are needed";
   }
 }
 
@@ -116,10 +118,13 @@ TYPED_TEST(Proportional, GroupPoolsOverTheHeadsThatAreNumbers) {
   for (std::size_t h = 0; h < 2; ++h)
     std::copy(s[h].begin(), s[h].end(), all.begin() + static_cast<std::ptrdiff_t>(h * stride));
   const GivenLogits<TypeParam> p({{0, 0, 0, 0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0, 0, 0, 0}});
+  const auto q = p.query().resolved(9);
+  const auto kv = p.kv();
   Workspace ws;
-  ws.logits = all.data();
+  const HWY_NAMESPACE::Asking asking(q, kv, ws);
+  ws.asked.logits = all.data();
   Selection selection;
-  const Tail<TypeParam> tail = tail_of(Budget(4), Source::kKeys, p.query().resolved(9), p.kv(), selection, ws);
+  const Tail<TypeParam> tail = tail_of(Budget(4), Source::kKeys, q, kv, selection, ws);
   ASSERT_EQ(tail.n, 9u);
   const std::vector<double> share = reference_proposal(GivenLogits<TypeParam>(s), middle_of(9, 0, 0));
   for (std::size_t i = 0; i < 9; ++i) {

@@ -173,10 +173,12 @@ TEST(Ranked, ReadsNoKeyButTheTail) {
   const Query q = p.query().resolved(20000);
   Workspace ws;
   Selection selection;
-  kernel::ranked_first(Source::kSketch4, 200, q, sketches.beside(p.kv()), selection, ws);
+  const auto kv = sketches.beside(p.kv());
+  const kernel::Asking asking(q, kv, ws);
+  kernel::ranked_first(Source::kSketch4, 200, q, kv, selection, ws);
   EXPECT_EQ(ws.reads.keys, 20000u % 256);
   EXPECT_LT(ws.reads.index_bytes, sketches.four.bytes() * 14 / 10);
-  EXPECT_EQ(ws.scored_by, Source::kKeys) << "no scores are left behind";
+  EXPECT_EQ(ws.asked.scored_by, Source::kKeys) << "no scores are left behind";
 }
 
 }  // namespace

@@ -47,9 +47,11 @@ TYPED_TEST(BoxScoresOf, AreTheBoundsOfPages) {
         const Query q = query.resolved(n);
         Workspace ws, of_logits;
         const auto kv = pages.kv();
-        const Scores<float> x = scores(Source::kBoxes, q, with_index(kv, boxes), ws);
+        const auto indexed = with_index(kv, boxes);
+        const Asking asking(q, indexed, ws);
+        const Scores<float> x = scores(Source::kBoxes, q, indexed, ws);
         EXPECT_EQ(x.heads, 3u);
-        EXPECT_EQ(ws.scored_by, Source::kBoxes);
+        EXPECT_EQ(ws.asked.scored_by, Source::kBoxes);
         const Logits<float> s = logits(q, kv, of_logits);
         std::vector<float> high(3 * boxes.pages());
         const BoxQuery of_boxes = box_query<TypeParam>(q, ws);

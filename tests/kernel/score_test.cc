@@ -263,21 +263,30 @@ TEST(LogitsOf, AreWithinTheBoundOfTheReference) {
   }
 }
 
-// Once a query: the second call finds what the first one left, keys are not read again.
+// Once a query that is being asked: the second call finds what the first one left, keys are not read again.
 TEST(LogitsOf, AreComputedOnce) {
   auto p = test::random_problem<float>({20, 8, 1, 1}, 5);
   const Query q = p.query().resolved(20);
+  const auto kv = p.kv();
   Workspace ws;
-  const auto first = logits(q, p.kv(), ws);
-  EXPECT_EQ(ws.logits, first.data);
-  const std::vector<float> before(first.data, first.data + 20);
-  for (float& x : p.keys) x = 1e6f;
-  const auto second = logits(q, p.kv(), ws);
-  EXPECT_EQ(second.data, first.data);
-  EXPECT_TRUE(test::same_bits(second.data, before.data(), 20));
-  ws.logits = nullptr;  // what the fused calls do between queries
-  const auto third = logits(q, p.kv(), ws);
+  std::vector<float> before;
+  {
+    const HWY_NAMESPACE::Asking asking(q, kv, ws);
+    const auto first = logits(q, kv, ws);
+    EXPECT_EQ(ws.asked.logits, first.data);
+    before.assign(first.data, first.data + 20);
+    for (float& x : p.keys) x = 1e6f;
+    const auto second = logits(q, kv, ws);
+    EXPECT_EQ(second.data, first.data);
+    EXPECT_TRUE(test::same_bits(second.data, before.data(), 20));
+    EXPECT_THROW(HWY_NAMESPACE::Asking(q, kv, ws), std::invalid_argument);
+    const Query copy = q;  // of which nothing is known
+    EXPECT_NE(logits(copy, kv, ws).data[0], before[0]);
+    EXPECT_EQ(ws.asked.logits, nullptr) << "they lay where those of the copy are now";
+  }
+  const auto third = logits(q, kv, ws);
   EXPECT_NE(third.data[0], before[0]);
+  EXPECT_EQ(ws.asked.logits, nullptr);
 }
 
 TEST(LogitsOf, NothingVisible) {

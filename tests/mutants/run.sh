@@ -84,6 +84,41 @@ mutant "an error in a thread is lost" attend/layer-inl.h core/executor_test.cc <
 ===
 EOF
 
+# ---- compositions, batches, and what is known of a query ----------------------------------------------------------
+
+mutant "a list that ends in a tail may be followed" estimator/stage_list.h laws/composition_test.cc <<'EOF'
+  bool stands_for_rest() const { return std::any_of(
+===
+  bool stands_for_rest() const { return !std::any_of(
+EOF
+mutant "a stack does not look at the order" estimator/stack.h laws/composition_test.cc <<'EOF'
+          check_order("Stack", sizeof...(Stages), [&]
+===
+          check_order("Stack", 1, [&]
+EOF
+mutant "logits are those of any query of that KV head" kernel/score-inl.h laws/used_workspace_test.cc <<'EOF'
+ws.asked.is_of(&q, &plain(kv)) ? ws.asked.logits : nullptr;
+===
+ws.asked.kv == &plain(kv) ? ws.asked.logits : nullptr;
+EOF
+mutant "a workspace may be lent twice" kernel/score-inl.h laws/used_workspace_test.cc <<'EOF'
+    if (ws.asked.query != nullptr) {
+===
+    if (ws.asked.query == &q) {
+EOF
+mutant "the first sequence chooses the kernel" attend/layer-inl.h laws/batch_test.cc <<'EOF'
+    const RowRange rows = rows_of(sequence);
+    return rows.end - rows.begin >= kFewestRowsAtOnce;
+===
+    const RowRange rows = rows_of(sequence * 0);
+    return rows.end - rows.begin >= kFewestRowsAtOnce;
+EOF
+mutant "split heads draw as the first ones" attend/layer-inl.h laws/batch_test.cc <<'EOF'
+query_.first_head / group() + kv_head);
+===
+kv_head);
+EOF
+
 # ---- logits --------------------------------------------------------------------------------------------------------
 
 mutant "scale applied twice" kernel/score-inl.h attend/dense_test.cc <<'EOF'
@@ -332,12 +367,12 @@ mutant "uniform numbers keyed by rank" estimator/proportional-inl.h estimator/po
     fill_uniforms(draws, out - u, static_cast<std::size_t>(gap.size()), out);
 EOF
 mutant "KV heads share their draws" attend/layer-inl.h statistics/streams_slow_test.cc:Streams.Uniform <<'EOF'
-    q.stream.head = static_cast<std::uint32_t>(kv_head);
+    q.stream.head = static_cast<std::uint32_t>(query_.first_head / group() + kv_head);
 ===
     q.stream.head = 0;
 EOF
 mutant "query heads share their draws" core/query.h statistics/streams_slow_test.cc:Streams.Uniform <<'EOF'
-    q.stream.head = static_cast<std::uint32_t>(stream.head * heads() + h);
+    q.stream.head = first_head.value_or(static_cast<std::uint32_t>(stream.head * heads())) + static_cast<std::uint32_t>(h);
 ===
     q.stream.head = stream.head;
 EOF
@@ -409,9 +444,10 @@ mutant "keys without a sketch not scored" index/scores-inl.h index/scores_test.c
 ===
     if (!q.visible.contains(at + 600)) continue;
 EOF
-mutant "scores of an index outlive their query" attend/attend-inl.h index/scores_test.cc <<'EOF'
-  ws.scored_by = known.scored_by;
+mutant "scores of an index outlive their query" kernel/score-inl.h index/scores_test.cc <<'EOF'
+  ~Asking() { ws_.asked = {}; }
 ===
+  ~Asking() { ws_.asked.query = nullptr; }
 EOF
 mutant "a shortlist takes known logits from the front" kernel/pool-inl.h index/candidates_test.cc:Candidates.* <<'EOF'
 known.data + (left[j] - known.first)

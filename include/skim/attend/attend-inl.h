@@ -19,20 +19,9 @@ HWY_BEFORE_NAMESPACE();
 namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
-/// What somebody has computed of a query before its estimator selects.
-template <class Real>
-struct Known {
-  const Real* logits = nullptr;         ///< as `logits` would, in the workspace
-  Source scored_by = Source::kKeys;  ///< as `scores` would, in the workspace; kKeys: nothing
-};
-
 /// What `estimator` selects for a resolved query, into `selection`.
 template <class E, class Real, class Kv>
-void select_resolved(const E& estimator, const BasicQuery<Real>& q, const Kv& kv, Selection& selection,
-                     Workspace& ws, const Known<Real>& known = {}) {
-  ws.logits = known.logits;
-  ws.scored_by = known.scored_by;
-  ws.scored_later = 0;
+void select_resolved(const E& estimator, const BasicQuery<Real>& q, const Kv& kv, Selection& selection, Workspace& ws) {
   selection.clear();
   Select<E>::run(estimator, q, kv, selection, ws);
   commit(selection);
@@ -73,7 +62,7 @@ void accumulate_list(const BasicQuery<Real>& q, const Kv& kv, const Selection& s
 template <class Real, class Kv, class Run>
 void accumulate_by(const Run& run, const BasicQuery<Real>& q, const Kv& kv, const Selection& selection,
                    const BasicStateView<Real>& state, Workspace& ws) {
-  const Logits<Real> known = known_logits(q, ws);
+  const Logits<Real> known = known_logits(q, kv, ws);
   count_reads(selection, known.data != nullptr, ws);
   run(plain(kv), selection, known, state);
   if constexpr (std::is_same_v<Real, float> && kCarries<PageMeans, Kv>) {
@@ -138,6 +127,7 @@ void attend_unchecked(const E& estimator, const BasicQuery<Real>& query, const K
                       const BasicStateView<Real>& state, Workspace& ws, bool check, const Notes& notes = {}) {
   std::size_t head = 0;
   for_each_selection(query.resolved(kv.size()), state, [&](const BasicQuery<Real>& q, const BasicStateView<Real>& out) {
+    const Asking asking(q, kv, ws);
     select_resolved(estimator, q, kv, ws.selection, ws);
     if (check) check_selection(ws.selection, q.visible, summary_rows(kv));
     notes.take(head++, ws.selection);
@@ -182,6 +172,7 @@ Selection select(const E& estimator, const BasicQuery<Real>& q, const Kv& kv) {
   check_indexes(estimator, kv);
   Selection selection;
   const BasicQuery<Real> resolved = q.resolved(kv.size());
+  const Asking asking(resolved, kv, ws);
   select_resolved(estimator, resolved, kv, selection, ws);
   check_selection(selection, resolved.visible, summary_rows(kv));
   return selection;
@@ -199,7 +190,7 @@ void attend(const Selection& selection, const BasicQuery<Real>& q, const Kv& kv,
   check_state(state, q, kv);
   const BasicQuery<Real> resolved = q.resolved(kv.size());
   check_selection(selection, resolved.visible, summary_rows(kv));
-  ws.logits = nullptr;  // of another query
+  const Asking asking(resolved, kv, ws);
   accumulate(resolved, kv, selection, state, ws);
 }
 

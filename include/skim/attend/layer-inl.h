@@ -65,6 +65,18 @@ Rows<T> outline(const HeadRows<T>& x) {
           static_cast<std::size_t>(std::abs(length)) + x.cols, by_row ? x.row_stride : x.head_stride};
 }
 
+/// From so many rows of a sequence on its rows go through matrix products, where the estimator has a kernel for them.
+constexpr std::size_t kFewestRowsAtOnce = 4;
+
+/// A layer cut into ranges of rows: `count` of them, of which the last `singles` are single rows, one by one.
+struct Tasks {
+  const RowRange* ranges = nullptr;
+  std::size_t count = 0;
+  std::size_t singles = 0;
+
+  std::size_t many() const { return count - singles; }
+};
+
 /// A layer call taken apart: one unit is one row of one sequence against one KV head.
 template <class RealType, class KvType>
 class Layer {
@@ -100,27 +112,34 @@ class Layer {
     return static_cast<std::size_t>(next - query_.row_begin.begin()) - 1;
   }
 
-  /// Whether some sequence has enough rows for matrix products to win over rows one by one.
-  bool has_many_rows() const {
-    for (std::size_t s = 0; s < sequences(); ++s) {
-      const RowRange rows = rows_of(s);
-      if (rows.end - rows.begin >= 4) return true;
-    }
-    return false;
+  /// Whether a sequence has enough rows for matrix products to win over rows one by one. It is asked of each sequence
+  /// alone, so that no row's bits or time depend on what else is in the batch.
+  bool has_many_rows(std::size_t sequence) const {
+    const RowRange rows = rows_of(sequence);
+    return rows.end - rows.begin >= kFewestRowsAtOnce;
   }
 
-  /// Cuts all rows into ranges of about kRowsAtOnce query rows. Returns how many.
-  std::size_t cut_rows(RowRange* ranges) const {
+  /// Cuts all rows into what one thread takes at a time: ranges of about 256 query rows where `how` names a kernel for
+  /// many rows and the sequence has many, then single rows. ranges: [units()].
+  Tasks cut_rows(ManyRows how, RowRange* ranges) const {
     constexpr std::size_t kRowsAtOnce = 256;  // so many share each block of keys and values that is widened
-    const std::size_t step = std::max<std::size_t>(1, kRowsAtOnce / group());
-    std::size_t count = 0;
-    for (std::size_t s = 0; s < sequences(); ++s) {
-      const RowRange all = rows_of(s);
-      for (std::size_t r = all.begin; r < all.end; r += step) {
-        for (std::size_t h = 0; h < kv_heads(); ++h) ranges[count++] = {s, r, std::min(r + step, all.end), h};
+    const std::size_t many = std::max<std::size_t>(1, kRowsAtOnce / group());
+    Tasks tasks{ranges, 0, 0};
+    for (const bool single : {false, true}) {
+      for (std::size_t s = 0; s < sequences(); ++s) {
+        if ((how == ManyRows::kNone || !has_many_rows(s)) != single) continue;
+        const RowRange all = rows_of(s);
+        const std::size_t step = single ? 1 : many;
+        // Causal: the last rows take longest.
+        for (std::size_t left = (all.end - all.begin + step - 1) / step; left-- > 0;) {
+          const std::size_t r = all.begin + left * step;
+          for (std::size_t h = 0; h < kv_heads(); ++h) ranges[tasks.count++] = {s, r, std::min(r + step, all.end), h};
+        }
       }
+      if (!single) tasks.singles = tasks.count;
     }
-    return count;
+    tasks.singles = tasks.count - tasks.singles;
+    return tasks;
   }
 
   /// `lse`: [g] scratch for a caller who does not want it.
@@ -129,13 +148,13 @@ class Layer {
     const std::size_t kv_head = i % kv_.kv_heads;
     const std::size_t first_head = kv_head * group();
     const std::size_t sequence = sequence_of(row);
-    const std::size_t end = rows_of(sequence).end;
+    const RowRange rows = rows_of(sequence);
     const Kv& kv = kv_.heads[sequence * kv_.kv_heads + kv_head];
 
     BasicQuery<Real> q;
     q.rows = query_.rows.group(row, first_head, group());
     // Negative when there are more rows than positions: the first rows then see nothing.
-    q.position = kv.size() - static_cast<Position>(end - row);
+    q.position = first_position(sequence, kv) + static_cast<Position>(row - rows.begin);
     q.causal = query_.causal;
     if (!query_.visible.empty()) q.visible = query_.visible[row];
     q.logit = query_.logit;
@@ -143,10 +162,18 @@ class Layer {
     if (query_.sink_logits) q.sink_logits = query_.sink_logits + first_head;
     q.grouping = query_.grouping;
     q.stream = query_.stream;
-    q.stream.head = static_cast<std::uint32_t>(kv_head);
+    q.stream.head = static_cast<std::uint32_t>(query_.first_head / group() + kv_head);
+    q.first_head = static_cast<std::uint32_t>(query_.first_head + first_head);
     q.stream.sequence = query_.sequence_ids.empty() ? sequence : query_.sequence_ids[sequence];
     Real* lse_out = state_.lse_of(row, first_head);
     return {q, {state_.out.group(row, first_head, group()), lse_out ? lse_out : lse, 1}, &kv};
+  }
+
+  /// The position of the first row of a sequence.
+  Position first_position(std::size_t sequence, const Kv& kv) const {
+    if (!query_.first_position.empty()) return query_.first_position[sequence];
+    const RowRange rows = rows_of(sequence);
+    return kv.size() - static_cast<Position>(rows.end - rows.begin);
   }
 
   const Kv& kv(std::size_t sequence, std::size_t kv_head) const { return kv_.heads[sequence * kv_.kv_heads + kv_head]; }
@@ -196,6 +223,19 @@ class Layer {
     if (!query_.sequence_ids.empty() && query_.sequence_ids.size() != sequences) {
       fail("skim::attend: sequence_ids has ", query_.sequence_ids.size(), " entries but there are ", sequences,
            " sequences");
+    }
+    if (!query_.first_position.empty() && query_.first_position.size() != sequences) {
+      fail("skim::attend: first_position has ", query_.first_position.size(), " entries but there are ", sequences,
+           " sequences");
+    }
+    for (std::size_t s = 0; s < query_.first_position.size(); ++s) {
+      if (query_.first_position[s] < 0) {
+        fail("skim::attend: first_position[", s, "] is ", query_.first_position[s], " but must be at least 0");
+      }
+    }
+    if (query_.grouping == Grouping::kPerGroup && query_.first_head % group() != 0) {
+      fail("skim::attend: first_head is ", query_.first_head, " but the ", group(),
+           " query heads of a KV head select together: it must be a multiple of that (or Grouping::kPerHead)");
     }
     check_rule(query_.logit);
     check_heads("q", q.data, q);
@@ -252,8 +292,9 @@ class Layer {
       for (std::size_t i = 0; i < kv_.heads.size(); ++i) {
         const Kv& kv = kv_.heads[i];
         const RowRange rows = rows_of(i / kv_.kv_heads);
-        const Position first = kv.size() - static_cast<Position>(rows.end - rows.begin);
-        index_of<ExternalScores>(kv).check_covers(std::max<Position>(0, first), kv.size());
+        const Position first = first_position(i / kv_.kv_heads, kv);
+        index_of<ExternalScores>(kv).check_covers(std::max<Position>(0, first),
+                                                  first + static_cast<Position>(rows.end - rows.begin));
       }
     }
   }
@@ -373,10 +414,37 @@ void accumulate_split(const BasicQuery<Real>& q, const Kv& kv, const Selection& 
   accumulate_by(run, q, kv, selection, state, workspaces[0]);
 }
 
+/// One unit on all threads: for a layer with fewer units than threads.
+template <class E, class Layer>
+void attend_split(const E& estimator, const Layer& layer, const RowRange& row, std::span<Workspace> workspaces,
+                  const Options& options) {
+  using Real = typename Layer::Real;
+  Workspace& ws = workspaces[0];
+  const std::size_t number = row.begin * layer.kv_heads() + row.kv_head;
+  const auto unit = layer.unit(number, ws.template get<Real>(Workspace::kUnwantedLse, layer.group()));
+  const auto& kv = *unit.kv;
+  const Notes notes = layer.notes(options.record, number, 0);
+  std::size_t head = 0;
+  for_each_selection(unit.query.resolved(kv.size()), unit.state, [&](const auto& q, const auto& out) {
+    const Asking asking(q, kv, ws);
+    if (reads_logits(estimator)) ws.asked.logits = score_split(q, plain(kv), workspaces, options.executor);
+    ws.asked.scored_by = scan_split(scored_sources(estimator), q, kv, workspaces, options.executor);
+    select_resolved(estimator, q, kv, ws.selection, ws);
+    if (options.check) check_selection(ws.selection, q.visible, summary_rows(kv));
+    notes.take(head++, ws.selection);
+    accumulate_split(q, kv, ws.selection, out, workspaces, options.executor);
+  });
+}
+
 /// Attention of a whole layer: every query head, row and sequence over the positions `estimator` selects.
 /// Query head h reads KV head h / (q_heads / kv_heads). Every row of state.out is overwritten.
-/// Equal inputs and streams give equal bits on any number of threads, in any batch order (with
-/// sequence_ids), on any page size. Allocates nothing after warm-up when options bring workspaces.
+///
+/// Equal inputs and streams give equal bits on any number of threads, in any batch and batch order (with sequence_ids),
+/// on any page size, and however the caller splits heads between calls (with first_head). Rows of a sequence in one call
+/// have the bits of calls a row each, but for `Dense` with 4 rows or more, which are multiplied as matrices and differ from
+/// single rows by rounding; Options::row_invariant gives them the bits of single rows too.
+///
+/// Allocates nothing after warm-up when options bring workspaces.
 /// Throws std::invalid_argument, before anything is written, on shapes that do not fit.
 template <Estimator E, class Real, class Kv>
 void attend(const E& estimator, const BasicLayerQuery<Real>& query, const LayerKv<Kv>& kv,
@@ -401,42 +469,25 @@ void attend(const E& estimator, const BasicLayerQuery<Real>& query, const LayerK
   if (record != nullptr) layer.begin(*record, threads);
   if (layer.units() == 0) return;
 
-  const ManyRows how = many_rows_kernel(estimator);
-  if (how != ManyRows::kNone && layer.has_many_rows()) {
-    auto* ranges = workspaces[0].template get<RowRange>(Workspace::kRowRanges, layer.units());
-    const std::size_t count = layer.cut_rows(ranges);
-    run_tasks(options.executor, count, [&](std::size_t i, std::size_t worker) {
-      const RowRange& range = ranges[count - 1 - i];  // causal: the last rows take longest
-      if (how == ManyRows::kDense) return prefill(layer, range, workspaces[worker], record, worker);
-      attend_largest(estimator, layer, range, workspaces[worker], options.check, record, worker);
-    });
-    return;
-  }
-  const auto unit_of = [&](std::size_t i, Workspace& ws) {
-    return layer.unit(i, ws.template get<Real>(Workspace::kUnwantedLse, layer.group()));
-  };
-  if (threads == 1 || layer.units() >= 2 * threads) {
-    run_tasks(options.executor, layer.units(), [&](std::size_t i, std::size_t worker) {
-      const auto unit = unit_of(i, workspaces[worker]);
-      attend_unchecked(estimator, unit.query, *unit.kv, unit.state, workspaces[worker], options.check,
-                       layer.notes(record, i, worker));
-    });
-    return;
-  }
-  for (std::size_t i = 0; i < layer.units(); ++i) {
-    Workspace& ws = workspaces[0];
-    const auto unit = unit_of(i, ws);
-    const Notes notes = layer.notes(record, i, 0);
-    std::size_t head = 0;
-    for_each_selection(unit.query.resolved(unit.kv->size()), unit.state, [&](const auto& q, const auto& out) {
-      Known<Real> known;
-      if (reads_logits(estimator)) known.logits = score_split(q, plain(*unit.kv), workspaces, options.executor);
-      known.scored_by = scan_split(scored_sources(estimator), q, *unit.kv, workspaces, options.executor);
-      select_resolved(estimator, q, *unit.kv, ws.selection, ws, known);
-      if (options.check) check_selection(ws.selection, q.visible, summary_rows(*unit.kv));
-      notes.take(head++, ws.selection);
-      accumulate_split(q, *unit.kv, ws.selection, out, workspaces, options.executor);
-    });
+  ManyRows how = many_rows_kernel(estimator);
+  if (how == ManyRows::kDense && options.row_invariant) how = ManyRows::kNone;
+  auto* ranges = workspaces[0].template get<RowRange>(Workspace::kRowRanges, layer.units());
+  const Tasks tasks = layer.cut_rows(how, ranges);
+  // Too few for all threads: then all work at one row at a time.
+  const bool split = threads > 1 && tasks.count < 2 * threads;
+  run_tasks(options.executor, split ? tasks.many() : tasks.count, [&](std::size_t i, std::size_t worker) {
+    const RowRange& range = tasks.ranges[i];
+    Workspace& ws = workspaces[worker];
+    if (i < tasks.many()) {
+      if (how == ManyRows::kDense) return prefill(layer, range, ws, record, worker);
+      return attend_largest(estimator, layer, range, ws, options.check, record, worker);
+    }
+    const std::size_t number = range.begin * layer.kv_heads() + range.kv_head;
+    const auto unit = layer.unit(number, ws.template get<Real>(Workspace::kUnwantedLse, layer.group()));
+    attend_unchecked(estimator, unit.query, *unit.kv, unit.state, ws, options.check, layer.notes(record, number, worker));
+  });
+  for (std::size_t i = tasks.many(); split && i < tasks.count; ++i) {
+    attend_split(estimator, layer, tasks.ranges[i], workspaces, options);
   }
 }
 

@@ -35,7 +35,7 @@ struct HeadRows {
 };
 
 /// The query rows of a batch of sequences, one after the other. Row r of the m rows of a sequence whose KV
-/// heads hold n positions is at position n - m + r, and sees n - m + r + 1 of them when causal.
+/// heads hold n positions is at position n - m + r (or first_position + r), and sees what is not behind it when causal.
 template <class Real>
 struct BasicLayerQuery {
   HeadRows<const Real> rows{};               ///< [rows, q_heads, d]
@@ -47,6 +47,10 @@ struct BasicLayerQuery {
   Grouping grouping = Grouping::kPerGroup;
   Stream stream{};                           ///< seed and layer
   std::span<const std::uint64_t> sequence_ids{};  ///< streams of the sequences; empty: their index in the batch
+
+  // For who splits a layer between calls, by heads or by rows: random draws and distances are then those of the whole.
+  std::size_t first_head = 0;                 ///< which query head of the layer rows.heads begin with
+  std::span<const Position> first_position{}; ///< [sequences], positions of their first rows; empty: n - m
 };
 
 using LayerQuery = BasicLayerQuery<float>;

@@ -147,14 +147,9 @@ void select_largest(const E& estimator, const Layer& layer, const RowRange& rang
     for (std::size_t r = 0; r < count; ++r) {
       const auto unit = unit_of(range.begin + r);
       const BasicQuery<Real> q = part_of(unit.query.resolved(unit.kv->size()));
-      {
-        const struct Forget {  // also when memory runs out: the next query has other candidates, or none
-          Workspace& ws;
-          ~Forget() { ws.candidates = {}; }
-        } forget{ws};
-        if (row_of[r] != count) ws.candidates = preselect->candidates(row_of[r]);
-        select_resolved(estimator, q, kv, ws.selection, ws);
-      }
+      const Asking asking(q, kv, ws);
+      if (row_of[r] != count) ws.asked.candidates = preselect->candidates(row_of[r]);
+      select_resolved(estimator, q, kv, ws.selection, ws);
       if (check) check_selection(ws.selection, q.visible);
       visit((range.begin + r) * layer.kv_heads() + range.kv_head, h, q, kv, per_head ? unit.state.head(h) : unit.state);
     }

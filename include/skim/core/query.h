@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <optional>
 
@@ -43,6 +44,8 @@ struct BasicQuery {
   const float* sink_logits = nullptr;   ///< [g] learned logits that only enlarge the denominator, or none
   Grouping grouping = Grouping::kPerGroup;
   Stream stream{};
+  std::optional<std::uint32_t> first_head{};  ///< number of row 0 among all query heads, for streams of single heads;
+                                              ///< stream.head * heads() when not given
 
   std::size_t heads() const { return rows.rows; }
 
@@ -60,7 +63,8 @@ struct BasicQuery {
   /// Row h alone, as a group of one; its stream is that of its query head.
   BasicQuery head(std::size_t h) const {
     BasicQuery q = *this;
-    q.stream.head = static_cast<std::uint32_t>(stream.head * heads() + h);
+    q.stream.head = first_head.value_or(static_cast<std::uint32_t>(stream.head * heads())) + static_cast<std::uint32_t>(h);
+    q.first_head = q.stream.head;
     q.rows = {rows.row(h), 1, rows.cols, rows.stride};
     if (q.logit.alibi_slopes) q.logit.alibi_slopes += h;
     if (q.sink_logits) q.sink_logits += h;

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "skim/core/buffer.h"
+#include "skim/core/position.h"
 #include "skim/core/selection.h"
 #include "skim/core/source.h"
 
@@ -22,7 +23,27 @@ struct Reads {
   std::uint64_t index_bytes = 0;
 };
 
-/// Two threads must not share one. `Workspace` knows nothing of what it holds: each user has a slot.
+/// What is known of the query that a call is asking. It is remembered of that query and KV head alone, by their addresses:
+/// both live as long as the call does (`Asking` in kernel/score-inl.h), so nothing else can have them. Of any other query
+/// nothing is known.
+struct Asked {
+  const void* query = nullptr;  ///< the resolved BasicQuery; null between calls
+  const void* kv = nullptr;     ///< its KV head, without indexes
+
+  /// Logits of the query, [g, visible], where `skim::logits` puts them, or null when none are computed yet.
+  const void* logits = nullptr;
+  /// Which index the scores in kIndexScores are of, kKeys for none.
+  Source scored_by = Source::kKeys;
+  /// The sources that later stages of a stack will ask for all scores of: a stage that could do without then keeps them.
+  Sources scored_later = 0;
+  /// Positions, ascending, which hold all that the query's estimator may select by largest logit, or nothing when that is
+  /// not known.
+  std::span<const Position> candidates{};
+
+  bool is_of(const void* of_query, const void* of_kv) const { return query == of_query && kv == of_kv && query != nullptr; }
+};
+
+/// Two threads must not share one, nor a call and another that its estimator makes. `Workspace` knows nothing of what it holds: each user has a slot.
 class Workspace {
  public:
   enum Slot {
@@ -76,18 +97,7 @@ class Workspace {
   /// Which pages a page table has named: for validation.
   Buffer<std::uint64_t> page_marks;
 
-  /// Logits of the current query, [g, visible] with this stride, or null when none are computed yet.
-  /// The fused calls forget them between queries.
-  const void* logits = nullptr;
-
-  /// Which index the scores in kIndexScores are of, kKeys for none. Forgotten between queries too.
-  Source scored_by = Source::kKeys;
-  /// The sources that later stages of a stack will ask for all scores of: a stage that could do without then keeps them.
-  Sources scored_later = 0;
-
-  /// Positions, ascending, which hold all that the current query's estimator may select by largest logit, or
-  /// nothing when that is not known. Set and forgotten by who asks an estimator to select.
-  std::span<const Position> candidates{};
+  Asked asked;
 
  private:
   Buffer<std::byte> slots_[kSlots];

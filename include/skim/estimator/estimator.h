@@ -6,6 +6,7 @@
 #include <concepts>
 #include <cstddef>
 
+#include "skim/core/error.h"
 #include "skim/core/kv.h"
 #include "skim/core/query.h"
 #include "skim/core/selection.h"
@@ -24,7 +25,7 @@ namespace skim::inline SKIM_ABI {
 ///                         selected, which must not be selected again.
 ///   static constexpr bool stands_for_rest = true;
 ///                         if it stands for every position still unselected: then nothing can follow it
-///                         in a stack.
+///                         in a stack. bool stands_for_rest() const where that depends on its parameters.
 ///   static constexpr bool reads_logits = true;
 ///                         if it asks for the logits of every visible position (`skim::logits`): with more threads
 ///                         than query groups they are then computed by all threads.
@@ -46,13 +47,43 @@ concept SelectsFrom = Estimator<E> && KvHead<Kv> &&
       { e.select(q, kv, selection, ws) };
     };
 
-/// Whether nothing can be left to select after E (law 3).
+/// Whether nothing can be left to select after any E (law 3).
 template <class E>
 constexpr bool stands_for_rest() {
-  if constexpr (requires { E::stands_for_rest; }) {
+  if constexpr (requires { { E::stands_for_rest } -> std::convertible_to<bool>; }) {
     return E::stands_for_rest;
   } else {
     return false;
+  }
+}
+
+/// Whether nothing can be left to select after `e`.
+template <class E>
+constexpr bool stands_for_rest(const E& e) {
+  if constexpr (requires { { e.stands_for_rest() } -> std::convertible_to<bool>; }) {
+    return e.stands_for_rest();
+  } else {
+    return stands_for_rest<E>();
+  }
+}
+
+/// Law 3, for every form of composition: the first of `count` stages that stands for every position left and is followed
+/// by another, which would count positions twice; `count` if there is none. tail(i): whether stage i stands for the rest.
+template <class Tail>
+constexpr std::size_t first_followed_tail(std::size_t count, const Tail& tail) {
+  for (std::size_t i = 0; i + 1 < count; ++i) {
+    if (tail(i)) return i;
+  }
+  return count;
+}
+
+/// Throws std::invalid_argument if there is one; `owner` names the composition.
+template <class Tail>
+void check_order(const char* owner, std::size_t count, const Tail& tail) {
+  const std::size_t at = first_followed_tail(count, tail);
+  if (at != count) {
+    fail("skim::", owner, ": stage ", at, " of ", count,
+         " stands for every position left (dense, a sampled tail, or ends in one), so no stage can follow it");
   }
 }
 

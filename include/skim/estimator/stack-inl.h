@@ -19,7 +19,7 @@ struct Select<Stack<Stages...>> {
   template <class Real, class Kv>
   static void run(const Stack<Stages...>& e, const BasicQuery<Real>& q, const Kv& kv, Selection& selection,
                   Workspace& ws) {
-    const Sources outside = ws.scored_later;  // of a stack around this one
+    const Sources outside = ws.asked.scored_later;  // of a stack around this one
     std::apply(
         [&](const Stages&... stage) {
           const Sources of_stage[] = {scored_sources(stage)...};
@@ -29,10 +29,10 @@ struct Select<Stack<Stages...>> {
             for (std::size_t j = ++i; j < sizeof...(Stages); ++j) all |= of_stage[j];
             return all;
           };
-          ((ws.scored_later = later(), Select<Stages>::run(stage, q, kv, selection, ws), commit(selection)), ...);
+          ((ws.asked.scored_later = later(), Select<Stages>::run(stage, q, kv, selection, ws), commit(selection)), ...);
         },
         e.stages);
-    ws.scored_later = outside;
+    ws.asked.scored_later = outside;
   }
 };
 

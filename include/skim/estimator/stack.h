@@ -10,6 +10,12 @@
 
 namespace skim::inline SKIM_ABI {
 
+template <Estimator... Stages>
+struct Stack;
+
+template <class... Stages>
+constexpr bool stands_for_rest(const Stack<Stages...>& e);
+
 /// Stages that select one after the other, each from what those before it have left.
 template <Estimator... Stages>
 struct Stack {
@@ -18,7 +24,13 @@ struct Stack {
   std::tuple<Stages...> stages;
 
   void validate() const {
-    std::apply([](const auto&... stage) { (stage.validate(), ...); }, stages);
+    std::apply(
+        [](const auto&... stage) {
+          (stage.validate(), ...);
+          const bool tails[] = {skim::stands_for_rest(stage)...};
+          check_order("Stack", sizeof...(Stages), [&](std::size_t i) { return tails[i]; });
+        },
+        stages);
   }
   std::size_t max_picks(std::size_t n) const {
     const std::size_t sum =
@@ -26,6 +38,11 @@ struct Stack {
     return std::min(n, sum);
   }
 };
+
+template <class... Stages>
+constexpr bool stands_for_rest(const Stack<Stages...>& e) {
+  return std::apply([](const auto&... stage) { return (skim::stands_for_rest(stage) || ...); }, e.stages);
+}
 
 template <class... Stages>
 Sources sources(const Stack<Stages...>& e) {
@@ -49,14 +66,12 @@ bool reads_logits(const Stack<Stages...>& e) {
 
 namespace stack_detail {
 
-/// Whether a stage that stands for everything left is followed by another.
+/// Whether no stage whose type says that it stands for everything left is followed by another. (A list that was put
+/// together at run time is asked by `validate`.)
 template <class... Stages>
 constexpr bool tail_is_last() {
   constexpr bool tails[] = {skim::stands_for_rest<Stages>()..., false};
-  for (std::size_t i = 0; i + 1 < sizeof...(Stages); ++i) {
-    if (tails[i]) return false;
-  }
-  return true;
+  return first_followed_tail(sizeof...(Stages), [&](std::size_t i) { return tails[i]; }) == sizeof...(Stages);
 }
 
 }  // namespace stack_detail

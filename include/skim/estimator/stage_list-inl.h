@@ -30,15 +30,17 @@ struct Select<StageList> {
   template <class Real, class Kv>
   static void run(const StageList& e, const BasicQuery<Real>& q, const Kv& kv, Selection& selection,
                   Workspace& ws) {
+    const Sources outside = ws.asked.scored_later;  // of a stack around this list
     for (std::size_t i = 0; i < e.stages.size(); ++i) {
-      ws.scored_later = 0;
+      ws.asked.scored_later = outside;
       for (std::size_t j = i + 1; j < e.stages.size(); ++j) {
-        ws.scored_later |= std::visit([](const auto& stage) { return scored_sources(stage); }, e.stages[j]);
+        ws.asked.scored_later |= std::visit([](const auto& stage) { return scored_sources(stage); }, e.stages[j]);
       }
       std::visit([&](const auto& stage) { Select<std::decay_t<decltype(stage)>>::run(stage, q, kv, selection, ws); },
                  e.stages[i]);
       commit(selection);
     }
+    ws.asked.scored_later = outside;
   }
 };
 

@@ -9,7 +9,6 @@
 #include <variant>
 #include <vector>
 
-#include "skim/core/error.h"
 #include "skim/core/source.h"
 #include "skim/estimator/dense.h"
 #include "skim/estimator/estimator.h"
@@ -36,14 +35,10 @@ struct StageList {
   std::vector<Stage> stages;
 
   void validate() const {
-    for (std::size_t i = 0; i < stages.size(); ++i) {
-      std::visit([](const auto& stage) { stage.validate(); }, stages[i]);
-      if (i + 1 < stages.size() && is_tail(stages[i])) {
-        fail("skim::StageList: stage ", i, " of ", stages.size(),
-             " stands for every position left; it must be last");
-      }
-    }
+    for (const Stage& any : stages) std::visit([](const auto& stage) { stage.validate(); }, any);
+    check_order("StageList", stages.size(), [&](std::size_t i) { return is_tail(stages[i]); });
   }
+  bool stands_for_rest() const { return std::any_of(stages.begin(), stages.end(), is_tail); }
   std::size_t max_picks(std::size_t n) const {
     std::size_t sum = 0;
     for (const Stage& any : stages) {
@@ -53,7 +48,7 @@ struct StageList {
   }
 
   static bool is_tail(const Stage& any) {
-    return std::visit([](const auto& stage) { return stands_for_rest<std::decay_t<decltype(stage)>>(); }, any);
+    return std::visit([](const auto& stage) { return skim::stands_for_rest(stage); }, any);
   }
 };
 

@@ -30,8 +30,8 @@ struct Select<TopK> {
       return;
     }
     // Where to look, if somebody knows; else all logits decide, and if an earlier stage has them, they do anyway.
-    std::span<const Position> shortlist = ws.candidates;
-    if (e.exact && e.by != Source::kKeys && !ws.logits) {
+    std::span<const Position> shortlist = ws.asked.candidates;
+    if (e.exact && e.by != Source::kKeys && known_logits(q, kv, ws).data == nullptr) {
       shortlist = possible_largest(e.by, k, q, kv, selection, ws);
     } else if (!e.exact && e.by != Source::kKeys) {
       shortlist = ranked_first(e.by, std::max(k, candidates.count(q.visible.size())), q, kv, selection, ws);

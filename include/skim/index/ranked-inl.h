@@ -166,7 +166,7 @@ std::span<const Position> streamed_first(const BasicQuery<float>& q, const Kv& k
 template <class Real, class Kv>
 std::span<const Position> ranked_first(Source by, std::size_t count, const BasicQuery<Real>& q, const Kv& kv,
                                        Selection& selection, Workspace& ws) {
-  const bool known = ws.scored_by == by || (ws.scored_later & sources_bit(by)) != 0;
+  const bool known = ws.asked.scored_by == by || (ws.asked.scored_later & sources_bit(by)) != 0;
   if (std::is_same_v<Real, float> && !known && static_cast<std::size_t>(q.visible.size()) >= kWorthAStream) {
     std::span<const Position> first;
     [[maybe_unused]] const auto stream = [&](const auto& sketch) {

@@ -192,15 +192,16 @@ void external_scores(const BasicQuery<Real>& q, const ExternalScores& external, 
   for (Position i = q.visible.first; i < q.visible.last; ++i) all[i - q.visible.first] = static_cast<Real>(from[i]);
 }
 
-/// The scores of `source` over the visible range, computed at most once for each query; `q` is resolved. They have no
-/// certain value beyond that range. Throws std::invalid_argument if `kv` does not carry the source.
+/// The scores of `source` over the visible range; `q` is resolved. Of the query that is being asked they are computed at
+/// most once. They have no certain value beyond that range. Throws std::invalid_argument if `kv` does not carry the source.
 template <class Real, class Kv>
 Scores<Real> scores(Source source, const BasicQuery<Real>& q, const Kv& kv, Workspace& ws) {
   if (source == Source::kKeys) return {logits(q, kv, ws), q.heads()};
   const std::size_t heads = source == Source::kExternal ? 1 : q.heads();
   const Logits<Real> room = score_room(q, heads, ws);
   auto* all = const_cast<Real*>(room.data);
-  if (ws.scored_by == source) return {room, heads};
+  const bool asked = ws.asked.is_of(&q, &plain(kv));
+  if (asked && ws.asked.scored_by == source) return {room, heads};
   [[maybe_unused]] const auto by_sketch = [&](const auto& sketch) {
     if constexpr (std::is_same_v<Real, float>) {
       sketch_part(q, sketch_queries(q, sketch, ws), sketch, q.visible, all, room.stride, ws);
@@ -226,7 +227,7 @@ Scores<Real> scores(Source source, const BasicQuery<Real>& q, const Kv& kv, Work
       break;
     default: fail_to_carry(source);
   }
-  ws.scored_by = source;
+  ws.asked.scored_by = asked ? source : Source::kKeys;  // what was there is overwritten
   return {room, heads};
 }
 

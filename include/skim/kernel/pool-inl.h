@@ -95,8 +95,8 @@ Pooled<Real> pool_max_of(std::span<const Position> positions, const BasicQuery<R
     left = kept;
   }
   const std::size_t heads = q.heads(), stride = round_up(count, kBlock);
-  if (ws.logits) {  // they lie where others would be put
-    const Logits<Real> known = known_logits(q, ws);
+  const Logits<Real> known = known_logits(q, kv, ws);
+  if (known.data != nullptr) {  // they lie where others would be put
     Real* out = ws.get<Real>(Workspace::kProposal, count);
     for (std::size_t j = 0; j < count; ++j) max_of_heads(known.data + (left[j] - known.first), known.stride, heads, 1, out + j);
     return {out, count, left};

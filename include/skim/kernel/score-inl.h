@@ -173,11 +173,32 @@ struct Logits {
   const Real* of_head(std::size_t h) const { return data + h * stride; }
 };
 
+/// While it lives, a workspace remembers what is known of one query of one KV head, which both outlive it; then it forgets.
+/// Throws std::invalid_argument when the workspace is in use already, by a call whose estimator makes this one.
+class Asking {
+ public:
+  template <class Real, class Kv>
+  Asking(const BasicQuery<Real>& q, const Kv& kv, Workspace& ws) : ws_(ws) {
+    if (ws.asked.query != nullptr) {
+      fail("skim::attend: the workspace is in use by a call that has not returned; an estimator that makes a call of its "
+           "own has to give it another workspace");
+    }
+    ws.asked.query = &q;
+    ws.asked.kv = &plain(kv);
+  }
+  Asking(const Asking&) = delete;
+  Asking& operator=(const Asking&) = delete;
+  ~Asking() { ws_.asked = {}; }
+
+ private:
+  Workspace& ws_;
+};
+
 /// The logits that the workspace holds of `q`, or none (data = null).
-template <class Real>
-Logits<Real> known_logits(const BasicQuery<Real>& q, const Workspace& ws) {
-  return {static_cast<const Real*>(ws.logits), round_up(static_cast<std::size_t>(q.visible.size()), kBlock),
-          q.visible.first};
+template <class Real, class Kv>
+Logits<Real> known_logits(const BasicQuery<Real>& q, const Kv& kv, const Workspace& ws) {
+  const void* known = ws.asked.is_of(&q, &plain(kv)) ? ws.asked.logits : nullptr;
+  return {static_cast<const Real*>(known), round_up(static_cast<std::size_t>(q.visible.size()), kBlock), q.visible.first};
 }
 
 /// Whether a score pass reads the two halves of the keys in turn, a block of each. Two streams keep more requests under
@@ -211,25 +232,26 @@ void score_blocks(const LaneQuery<Real>& lanes, std::size_t count, const Fill& f
   }
 }
 
-/// The logits of `q` over its visible range, computed at most once for each query; `q` is resolved.
-/// Reads every visible key once.
+/// The logits of `q` over its visible range; `q` is resolved. Reads every visible key once. Valid until the same workspace
+/// is asked for other logits. Of the very query and KV head that a call hands to an estimator (not of copies) they are
+/// computed at most once, and attention uses them again.
 template <class Real, class Kv>
 Logits<Real> logits(const BasicQuery<Real>& q, const Kv& indexed, Workspace& ws) {
-  if (!ws.logits) {
-    const auto& kv = plain(indexed);
-    const auto n = static_cast<std::size_t>(q.visible.size());
-    const std::size_t stride = round_up(n, kBlock);
-    const LaneQuery<Real> lanes = lane_query<typename Kv::Key>(q, ws);
-    Real* all = ws.get<Real>(Workspace::kLogits, q.heads() * stride);
-    Real* s = ws.get<Real>(Workspace::kBlockLogits, q.heads() * kBlock);
-    const auto fill = [&](std::size_t i, Block<PlainKv<Kv>>& b) {
-      fill_run(kv, q.visible.first + static_cast<Position>(i), std::min(kBlock, n - i), b);
-    };
-    score_blocks<PlainKv<Kv>>(lanes, n, fill, all, stride, s);
-    ws.logits = all;
-    ws.reads.keys += n;
-  }
-  return known_logits(q, ws);
+  const auto& kv = plain(indexed);
+  Logits<Real> s = known_logits(q, kv, ws);
+  if (s.data != nullptr) return s;
+  const auto n = static_cast<std::size_t>(q.visible.size());
+  const LaneQuery<Real> lanes = lane_query<typename Kv::Key>(q, ws);
+  Real* all = ws.get<Real>(Workspace::kLogits, q.heads() * s.stride);
+  Real* scratch = ws.get<Real>(Workspace::kBlockLogits, q.heads() * kBlock);
+  const auto fill = [&](std::size_t i, Block<PlainKv<Kv>>& b) {
+    fill_run(kv, q.visible.first + static_cast<Position>(i), std::min(kBlock, n - i), b);
+  };
+  score_blocks<PlainKv<Kv>>(lanes, n, fill, all, s.stride, scratch);
+  ws.asked.logits = ws.asked.is_of(&q, &kv) ? all : nullptr;  // what was there is overwritten
+  ws.reads.keys += n;
+  s.data = all;
+  return s;
 }
 
 }  // namespace

@@ -42,28 +42,29 @@ void select_units(const E& estimator, const Layer& layer, SelectionRecord& recor
   using Real = typename Layer::Real;
   layer.begin(record, workspaces.size());
   if (layer.units() == 0) return;
-  const auto selected = [&](std::size_t i, std::size_t worker) {
+  const ManyRows how = many_rows_kernel(estimator) == ManyRows::kLargest ? ManyRows::kLargest : ManyRows::kNone;
+  auto* ranges = workspaces[0].template get<RowRange>(Workspace::kRowRanges, layer.units());
+  const Tasks tasks = layer.cut_rows(how, ranges);
+  run_tasks(options.executor, tasks.count, [&](std::size_t i, std::size_t worker) {
+    const RowRange& range = tasks.ranges[i];
     Workspace& ws = workspaces[worker];
-    const auto unit = layer.unit(i, ws.template get<Real>(Workspace::kUnwantedLse, layer.group()));
+    const auto note = [&](std::size_t unit, std::size_t head) {
+      layer.notes(&record, unit, worker).take(head, ws.selection);
+    };
+    if (i < tasks.many()) {
+      return select_largest(estimator, layer, range, ws, options.check,
+                            [&](std::size_t unit, std::size_t head, const auto&...) { note(unit, head); });
+    }
+    const std::size_t number = range.begin * layer.kv_heads() + range.kv_head;
+    const auto unit = layer.unit(number, ws.template get<Real>(Workspace::kUnwantedLse, layer.group()));
     const auto& kv = *unit.kv;
     std::size_t head = 0;
     for_each_selection(unit.query.resolved(kv.size()), unit.state, [&](const auto& q, const auto&) {
+      const Asking asking(q, kv, ws);
       select_resolved(estimator, q, kv, ws.selection, ws);
       if (options.check) check_selection(ws.selection, q.visible, summary_rows(kv));
-      layer.notes(&record, i, worker).take(head++, ws.selection);
+      note(number, head++);
     });
-  };
-  if (many_rows_kernel(estimator) != ManyRows::kLargest || !layer.has_many_rows()) {
-    return run_tasks(options.executor, layer.units(), selected);
-  }
-  auto* ranges = workspaces[0].template get<RowRange>(Workspace::kRowRanges, layer.units());
-  const std::size_t count = layer.cut_rows(ranges);
-  run_tasks(options.executor, count, [&](std::size_t i, std::size_t worker) {
-    Workspace& ws = workspaces[worker];
-    select_largest(estimator, layer, ranges[count - 1 - i], ws, options.check,
-                   [&](std::size_t unit, std::size_t head, const auto&, const auto&, const auto&) {
-                     layer.notes(&record, unit, worker).take(head, ws.selection);
-                   });
   });
 }
 
