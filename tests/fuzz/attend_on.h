@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -206,6 +207,15 @@ void try_group(Input& in, const StageList& e, const std::string& text, const tes
     expect_same(fused, again, text + ": the three verbs");
   }
   expect_right(fused.view(), head, e, q, kv, text);
+
+  const Query resolved = q.resolved(kv.size());
+  Workspace unused;
+  const auto known = logits(resolved, kv, used), fresh = logits(resolved, kv, unused);
+  for (std::size_t h = 0; h < q.heads(); ++h) {
+    expect(test::same_bits(known.of_head(h), fresh.of_head(h),
+                           static_cast<std::size_t>(resolved.visible.size())),
+           text + ": logits with a used workspace");
+  }
 }
 
 // ---- a layer ----------------------------------------------------------------------------------------------------
@@ -249,19 +259,40 @@ void try_layer(Input& in, const StageList& e, const std::string& text, const tes
     query.visible = visible;
   }
 
-  Output one(rows * q_heads, shape.d_v), many(rows * q_heads, shape.d_v);
-  const auto call = [&](Output& output, std::size_t threads) {
+  Options options;
+  options.row_invariant = in.rarely(4);
+  const auto call = [&](const LayerQuery& part, std::span<const View> of, std::size_t threads) {
     std::vector<Workspace> workspaces(threads);
-    Options options;
     options.executor = threads == 1 ? Executor{} : test::backwards(threads);
     options.workspaces = workspaces;
-    attend(e, query, LayerKv<View>{views, kv_heads}, LayerState{{output.out.data(), rows, q_heads, shape.d_v},
-                                                               output.lse.data()}, options);
+    const HeadRows<const float>& rows_of = part.rows;
+    Output output(rows_of.rows * rows_of.heads, shape.d_v);
+    attend(e, part, LayerKv<View>{of, rows_of.heads / shape.group},
+           LayerState{{output.out.data(), rows_of.rows, rows_of.heads, shape.d_v}, output.lse.data()}, options);
+    return output;
   };
-  call(one, 1);
+  Output one = call(query, views, 1);
   one.expect_written(text + ", a layer");
-  call(many, in.between(2, 5));
-  expect_same(one, many, text + ", a layer on threads");
+  expect_same(one, call(query, views, in.between(2, 5)), text + ", a layer on threads");
+
+  // One KV head of one sequence in a call of its own.
+  {
+    const std::size_t s = in.between(0, sequences - 1), h = in.between(0, kv_heads - 1), first = h * shape.group;
+    const std::uint64_t id = s;
+    LayerQuery part = query;
+    part.rows = {q.data() + (begin[s] * q_heads + first) * shape.d, begin[s + 1] - begin[s], shape.group, shape.d,
+                 query.rows.row_stride, query.rows.head_stride};
+    part.row_begin = {};
+    part.sequence_ids = {&id, 1};
+    part.first_head = first;
+    if (!visible.empty()) part.visible = std::span<const Span>(visible).subspan(begin[s], part.rows.rows);
+    const Output alone = call(part, {&views[s * kv_heads + h], 1}, 1);
+    for (std::size_t r = 0; r < part.rows.rows; ++r) {
+      const std::size_t at = ((begin[s] + r) * q_heads + first) * shape.d_v, count = shape.group * shape.d_v;
+      expect(test::same_bits(one.out.data() + at, alone.out.data() + r * count, count),
+             text + ": a head of a sequence alone, row " + std::to_string(r));
+    }
+  }
 
   // The reference is slow: a row of each sequence is enough.
   for (std::size_t s = 0; s < sequences; ++s) {
@@ -278,7 +309,11 @@ void try_layer(Input& in, const StageList& e, const std::string& text, const tes
       row.grouping = query.grouping;
       row.stream = {query.stream.seed, 1, static_cast<std::uint32_t>(h), s};
       const StateView state{{one.out.data() + at * shape.d_v, shape.group, shape.d_v}, one.lse.data() + at};
-      expect_right(state, head, e, row, views[s * kv_heads + h], text + ", row " + std::to_string(r));
+      const std::string what = text + ", row " + std::to_string(r);
+      expect_right(state, head, e, row, views[s * kv_heads + h], what);
+      if (!options.row_invariant) continue;
+      const State alone = attend(e, row, views[s * kv_heads + h]);
+      expect(test::same_bits(alone.out(), state.out.data, shape.group * shape.d_v), what + " alone");
     }
   }
 }
