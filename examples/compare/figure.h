@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Figures by gnuplot (Debian: gnuplot-nox), which reads a script with the data inside from a pipe.
+// Figures by gnuplot (Debian: gnuplot-nox), which reads a script with the data inside.
 #pragma once
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <memory>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "generate/whole_file.h"
 
 namespace plot {
 
@@ -43,7 +46,7 @@ struct Figure {
   std::vector<Panel> panels;
 };
 
-/// Throws when a figure at `path` cannot be drawn: asked before long work, not after it.
+/// Throws when a figure cannot come to `path`: asked before long work, not after it.
 inline void require_gnuplot(const std::filesystem::path& path) {
   const auto extension = path.extension();
   if (extension != ".svg" && extension != ".png") {
@@ -53,6 +56,7 @@ inline void require_gnuplot(const std::filesystem::path& path) {
   if (!folder.empty() && !std::filesystem::is_directory(folder)) {
     throw std::runtime_error("--plot " + path.string() + ": there is no folder " + folder.string());
   }
+  engine::require_writable(path);
   if (std::system("command -v gnuplot >/dev/null 2>&1") != 0) {
     throw std::runtime_error(
         "--plot needs gnuplot, which is not installed (Debian: apt install gnuplot-nox)");
@@ -115,9 +119,26 @@ inline void add_lines(std::ostream& out, const Panel& panel, const std::vector<s
   out << '\n' << data.str();
 }
 
+/// What gnuplot makes of a script. It comes through a pipe, so that no disk is full for it: gnuplot would not tell.
+inline std::string output_of_gnuplot(const std::string& script) {
+  const std::unique_ptr<FILE, int (*)(FILE*)> input(std::tmpfile(), std::fclose);  // without a name: nothing stays
+  if (!input || std::fwrite(script.data(), 1, script.size(), input.get()) != script.size() ||
+      std::fflush(input.get()) != 0) {
+    throw std::runtime_error("cannot write a script for gnuplot to the temporary folder");
+  }
+  std::rewind(input.get());
+  FILE* const pipe = popen(("gnuplot /dev/fd/" + std::to_string(fileno(input.get()))).c_str(), "r");
+  if (!pipe) throw std::runtime_error("cannot start gnuplot");
+  std::string output;
+  char part[1 << 16];
+  while (const std::size_t size = std::fread(part, 1, sizeof part, pipe)) output.append(part, size);
+  if (pclose(pipe) != 0 || output.empty()) throw std::runtime_error("gnuplot could not draw a figure");
+  return output;
+}
+
 }  // namespace detail
 
-/// Panels row by row, one legend below. Throws when gnuplot fails.
+/// Panels row by row, one legend below. The file is the whole figure afterwards, or after an error what it was before.
 inline void draw(const std::filesystem::path& path, const Figure& figure) {
   std::vector<std::string> names;
   for (const Panel& panel : figure.panels) {
@@ -134,7 +155,7 @@ inline void draw(const std::filesystem::path& path, const Figure& figure) {
   out.precision(8);
   out << "set encoding utf8\nset terminal " << (path.extension() == ".svg" ? "svg" : "pngcairo")
       << " size " << width << ',' << height << " noenhanced font 'sans,13' background rgb 'white'\n"
-      << "set output " << detail::quoted(path.string()) << "\nset multiplot\n"
+      << "set multiplot\n"
       << "set label 1 " << detail::quoted(figure.title) << " at screen 0.5," << 1 - 20.0 / height
       << " center font 'sans,13'\n";
   const auto place_panel = [&](double left, double top, double panel_width, double panel_height) {
@@ -175,12 +196,7 @@ inline void draw(const std::filesystem::path& path, const Figure& figure) {
   }
   out << "unset multiplot\n";
 
-  FILE* pipe = popen("gnuplot", "w");
-  if (!pipe) throw std::runtime_error("cannot start gnuplot");
-  const std::string script = out.str();
-  const bool is_written = std::fwrite(script.data(), 1, script.size(), pipe) == script.size();
-  if (pclose(pipe) != 0 || !is_written)
-    throw std::runtime_error("gnuplot could not draw " + path.string());
+  engine::write_whole(path, detail::output_of_gnuplot(out.str()));
 }
 
 }  // namespace plot

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
-#include <fstream>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -15,10 +14,12 @@
 #include "evaluate.h"
 #include "figure.h"
 #include "generate/progress.h"
+#include "generate/whole_file.h"
 #include "indexed.h"
 #include "method.h"
 #include "model_problem.h"
 #include "report.h"
+#include "streams/streams.h"
 #include "sweep.h"
 #include "synthetic_problem.h"
 #include "table.h"
@@ -41,11 +42,6 @@ struct Arguments {
   std::string csv, plot;
 };
 
-/// Fails before long work rather than after it.
-void empty_file(const std::string& path) {
-  if (!std::ofstream(path, std::ios::trunc)) throw std::runtime_error("cannot write " + path);
-}
-
 std::vector<Method> methods_of(const Arguments& arguments) {
   if (arguments.estimators.empty()) return arguments.indexed ? indexed_methods() : default_methods();
   std::vector<Method> methods;
@@ -63,6 +59,7 @@ void print_head(const std::string& what, const Settings& how) {
       "that scores reads every key. Seed %llu, selection %s, %s.\n\n",
       how.seeds, static_cast<unsigned long long>(how.seed),
       how.grouping == skim::Grouping::kPerHead ? "per head" : "per group", how.indexed ? "bfloat16" : "f32");
+  streams::require_written();
 }
 
 void compare_once(const Problem& problem, const std::vector<Method>& methods,
@@ -93,7 +90,7 @@ void compare_once(const Problem& problem, const std::vector<Method>& methods,
     if (result.speed) speeds.push_back(*result.speed);
   }
   print_how_timed(speeds);
-  if (!arguments.csv.empty()) write_csv(arguments.csv, problem, results);
+  if (!arguments.csv.empty()) engine::write_whole(arguments.csv, csv_head() + csv_lines(problem.name, results));
   if (!arguments.plot.empty()) plot_results(arguments.plot, problem, results);
 }
 
@@ -107,7 +104,9 @@ void compare_workloads(const std::vector<Method>& methods, const std::vector<dou
   print_head(what, arguments.how);
   print_sweep(points, shares);
   if (!arguments.csv.empty()) {
-    for (const SweepPoint& point : points) write_csv(arguments.csv, point.problem, point.results);
+    std::string csv = csv_head();
+    for (const SweepPoint& point : points) csv += csv_lines(point.problem.name, point.results);
+    engine::write_whole(arguments.csv, csv);
   }
   if (!arguments.plot.empty()) plot_sweep(arguments.plot, points, what);
 }
@@ -143,6 +142,11 @@ void compare_indexed(const std::vector<Method>& methods, const std::vector<doubl
   }
   print_head(what, arguments.how);
   print_indexed(points, shares);
+  if (!arguments.csv.empty()) {
+    std::string csv = csv_head();
+    for (const IndexedPoint& point : points) csv += csv_lines(point.title, point.results);
+    engine::write_whole(arguments.csv, csv);
+  }
   if (!arguments.plot.empty()) plot_indexed(arguments.plot, points, what);
 }
 
@@ -157,9 +161,7 @@ int run(const Arguments& arguments) {
     }
   }
   if (!arguments.plot.empty()) plot::require_gnuplot(arguments.plot);
-  for (const std::string& path : {arguments.csv, arguments.plot}) {
-    if (!path.empty()) empty_file(path);
-  }
+  if (!arguments.csv.empty()) engine::require_writable(arguments.csv);
   if (arguments.indexed) {
     compare_indexed(methods, shares, arguments);
   } else if (arguments.sweep) {

@@ -11,7 +11,7 @@ pages=("$here/README.md" "$here/INDEXED.md")
 rounds=${ROUNDS:-9}
 
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'rm -rf "$work" "${pages[@]/%/.tmp}"' EXIT
 
 # tables: what the program prints from its first table or the words before it on, without where the files are.
 tables() { awk '/^(\||The best method|Recall|The least error)/ { on = 1 } /^wrote / { next } on'; }
@@ -25,11 +25,13 @@ for name in sweep synthetic real indexed_real indexed; do  # before the long wor
   done
 done
 
-# put <name>: stdin goes between <!-- begin name --> and <!-- end name -->.
+# put <name> <arguments>: what the program says of them goes between <!-- begin name --> and <!-- end name -->, all of it or,
+# when the program fails or a disk is full, nothing.
 put() {
   local page
   page=$(grep -lxF -- "<!-- begin $1 -->" "${pages[@]}")
-  cat > "$work/block"
+  "$program" "${@:2}" > "$work/said"
+  tables < "$work/said" > "$work/block"
   awk -v begin="<!-- begin $1 -->" -v end="<!-- end $1 -->" -v block="$work/block" '
     $0 == end { print ""; skip = 0 }
     !skip { print }
@@ -39,18 +41,19 @@ put() {
       sub(/\n+$/, "", text)
       print "\n" text
     }' "$page" > "$work/page"
-  cat "$work/page" > "$page"
+  cat "$work/page" > "$page.tmp"
+  mv "$page.tmp" "$page"
 }
 
 echo "synthetic heads, nine workloads"
-"$program" --sweep --rounds "$rounds" --plot "$here/sweep.svg" | tables | put sweep
+put sweep --sweep --rounds "$rounds" --plot "$here/sweep.svg"
 echo "synthetic heads, one workload"
-"$program" --workload spread=1.5,corr=0.3 --rounds "$rounds" --plot "$here/synthetic.svg" | tables | put synthetic
+put synthetic --workload spread=1.5,corr=0.3 --rounds "$rounds" --plot "$here/synthetic.svg"
 echo "real heads"
-"$program" --model "$model" --text "$text" --rounds "$rounds" --plot "$here/real_heads.svg" | tables | put real
+put real --model "$model" --text "$text" --rounds "$rounds" --plot "$here/real_heads.svg"
 echo "real heads, with indexes"
-"$program" --indexed --model "$model" --text "$text" --context 1024 --first-query 512 --segment 64 \
-  --plot "$here/indexed_real.svg" | tables | put indexed_real
+put indexed_real --indexed --model "$model" --text "$text" --context 1024 --first-query 512 --segment 64 \
+  --plot "$here/indexed_real.svg"
 echo "synthetic heads, with indexes"
-"$program" --indexed --rounds "$rounds" --plot "$here/indexed.svg" | tables | put indexed
+put indexed --indexed --rounds "$rounds" --plot "$here/indexed.svg"
 echo "wrote ${pages[*]} and the figures beside them"

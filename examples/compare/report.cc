@@ -5,9 +5,8 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
 #include <iomanip>
-#include <stdexcept>
+#include <sstream>
 
 #include "figure.h"
 #include "table.h"
@@ -104,18 +103,18 @@ void print_how_timed(std::span<const Speed> speeds) {
       off_cpu > kLoaded ? "; where that is more than a tenth, speed is a ratio of processor times" : "");
 }
 
-void write_csv(const std::filesystem::path& path, const Problem& problem,
-               std::span<const Result> results) {
-  std::ofstream out(path, std::ios::app);
+std::string csv_head() {
+  return "problem,method,share,rel_l2_median,rel_l2_worst,total_variation,keys_read,values_read,seeds,microseconds,"
+         "vs_dense\n";
+}
+
+std::string csv_lines(const std::string& problem, std::span<const Result> results) {
+  std::ostringstream out;
   out << std::setprecision(6);
-  if (out.tellp() == 0)
-    out << "problem,method,share,rel_l2_median,rel_l2_worst,total_variation,keys_read,values_read,"
-           "seeds,"
-           "microseconds,vs_dense\n";
   for (const Result& result : results) {
     if (!result.accuracy) continue;
     const Accuracy& a = *result.accuracy;
-    out << std::quoted(problem.name, '"', '"') << ','
+    out << std::quoted(problem, '"', '"') << ','
         << std::quoted(result.run.method->spec(), '"', '"') << ',';
     if (result.run.share) out << *result.run.share;
     out << ',' << a.median_error() << ',' << a.worst_error() << ',' << a.variation << ',' << a.keys_read
@@ -126,7 +125,7 @@ void write_csv(const std::filesystem::path& path, const Problem& problem,
       out << ',';
     out << '\n';
   }
-  if (!out.flush()) throw std::runtime_error("cannot write " + path.string());
+  return out.str();
 }
 
 void plot_results(const std::filesystem::path& path, const Problem& problem,

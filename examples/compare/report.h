@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "evaluate.h"
@@ -25,9 +26,9 @@ void print_results(std::span<const Result> results);
 /// Says under a table how its times were taken; nothing when there are none.
 void print_how_timed(std::span<const Speed> speeds);
 
-/// Adds to the file; the head only when it is empty.
-void write_csv(const std::filesystem::path& path, const Problem& problem,
-               std::span<const Result> results);
+/// The lines of a CSV file: its head, and those of the results of one problem.
+std::string csv_head();
+std::string csv_lines(const std::string& problem, std::span<const Result> results);
 
 /// Error against what is read and, when timed, error against time.
 void plot_results(const std::filesystem::path& path, const Problem& problem,

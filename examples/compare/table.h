@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "streams/streams.h"
+
 namespace table {
 
 /// `x` as it was written: 2, 0.5, 12.5.
@@ -37,6 +39,7 @@ class Table {
 
   void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
 
+  /// Throws when it cannot be printed.
   void print(FILE* out) const {
     std::vector<std::size_t> widths(rows_[0].size(), 3);
     for (const auto& row : rows_) {
@@ -53,7 +56,7 @@ class Table {
         std::fprintf(out, "|%s", std::string(width + 2, '-').c_str());
       std::fputs("|\n", out);
     }
-    std::fflush(out);
+    streams::require_written(out);
   }
 
  private:

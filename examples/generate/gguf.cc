@@ -5,10 +5,10 @@
 #include <bit>
 #include <cstring>
 #include <iterator>
+#include <sstream>
 #include <utility>
 
 #include "error.h"
-#include "whole_file.h"
 
 namespace engine {
 
@@ -71,6 +71,10 @@ std::uint64_t align_up(std::uint64_t x, std::uint64_t alignment) {
   return x + (alignment - x % alignment) % alignment;
 }
 
+void take_magic(ByteReader& in) {
+  if (std::memcmp(in.take(4, "magic").data(), "GGUF", 4) != 0) fail("gguf: magic is not GGUF");
+}
+
 template <class T>
 T required(std::optional<T> found, std::string_view key) {
   if (!found) fail("gguf: key ", key, " is missing");
@@ -80,12 +84,15 @@ T required(std::optional<T> found, std::string_view key) {
 }  // namespace
 
 Gguf Gguf::read(const std::filesystem::path& path) {
-  return Gguf(read_whole(path, "gguf"));
+  const auto head = read_head(path, 4, "gguf");
+  ByteReader in(head);
+  take_magic(in);
+  return Gguf(FileBytes::map(path, "gguf"));
 }
 
-Gguf::Gguf(std::vector<std::byte> bytes) : bytes_(std::move(bytes)) {
-  ByteReader in(bytes_);
-  if (std::memcmp(in.take(4, "magic").data(), "GGUF", 4) != 0) fail("gguf: magic is not GGUF");
+Gguf::Gguf(FileBytes bytes) : bytes_(std::move(bytes)) {
+  ByteReader in(bytes_.span());
+  take_magic(in);
   const auto version = in.number<std::uint32_t>("version");
   if (version != 2 && version != 3) {
     fail("gguf: version ", version, " is not supported, only little-endian 2 and 3 are");
@@ -187,6 +194,33 @@ void Gguf::place_tensors(ByteReader& in) {
   if (in.remaining() > padding) {
     fail("gguf: ", in.remaining() - padding, " bytes after the last tensor");
   }
+}
+
+std::vector<std::string_view> Gguf::keys() const {
+  std::vector<std::string_view> keys;
+  for (const auto& [key, value] : metadata_) keys.push_back(key);
+  return keys;
+}
+
+std::string Gguf::value_text(std::string_view key) const {
+  const Value& value = metadata_.find(key)->second;
+  std::ostringstream text;
+  if (value.is_array) {
+    text << "an array of " << value.count << ' ' << kTypeNames[value.type];
+  } else if (value.type == kText) {
+    text << printable(ByteReader(value.bytes).text(key));
+  } else if (value.type == kF32) {
+    text << load<float>(value.bytes);
+  } else if (value.type == kF64) {
+    text << load<double>(value.bytes);
+  } else if (value.type == kBool) {
+    text << (load<std::uint8_t>(value.bytes) ? "true" : "false");
+  } else if (value.type == kU64) {
+    text << load<std::uint64_t>(value.bytes);
+  } else {
+    text << load_integer(value.type, value.bytes);
+  }
+  return text.str();
 }
 
 /// Null when there is no such key, an error when its value is not one of `types`.

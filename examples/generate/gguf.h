@@ -20,23 +20,30 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "byte_reader.h"
+#include "file_bytes.h"
 #include "tensor.h"
 
 namespace engine {
 
 class Gguf {
  public:
-  /// Reads a whole file into memory. What this class returns points into that memory.
+  /// Maps a file, once its magic is right. What this class returns points into it.
   static Gguf read(const std::filesystem::path& path);
-  explicit Gguf(std::vector<std::byte> bytes);
+  explicit Gguf(std::vector<std::byte> bytes) : Gguf(FileBytes(std::move(bytes))) {}
 
   Gguf(Gguf&&) = default;
   Gguf& operator=(Gguf&&) = default;
   Gguf(const Gguf&) = delete;  // a copy's views would point into the original
   Gguf& operator=(const Gguf&) = delete;
+
+  /// Sorted.
+  std::vector<std::string_view> keys() const;
+  /// The value of a key that is there, as messages print it: "0.5", "true", "linear", "an array of 7 f32".
+  std::string value_text(std::string_view key) const;
 
   // Metadata a file must have: an error when the key is missing or holds another type.
   std::string_view text(std::string_view key) const;
@@ -67,6 +74,8 @@ class Gguf {
     std::span<const std::byte> bytes;
   };
 
+  explicit Gguf(FileBytes bytes);
+
   static Value read_value(ByteReader& in, const std::string& field);
   void read_metadata(ByteReader& in, std::uint64_t count);
   void read_tensor_table(ByteReader& in, std::uint64_t count);
@@ -74,7 +83,7 @@ class Gguf {
   const Value* find(std::string_view key, std::string_view wanted, bool is_array,
                     std::initializer_list<std::uint32_t> types) const;
 
-  std::vector<std::byte> bytes_;
+  FileBytes bytes_;
   std::map<std::string, Value, std::less<>> metadata_;
   std::vector<Tensor> tensors_;
   std::map<std::string, std::size_t, std::less<>> tensor_index_;

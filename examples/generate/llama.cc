@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "llama.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 #include <string>
 
 #include "error.h"
+#include "metadata.h"
+#include "rope.h"
 
 namespace engine {
 namespace {
 
 constexpr float kDefaultEpsilon = 1e-5f;
-constexpr float kDefaultTheta = 10000.0f;
 constexpr std::string_view kEmbedding = "token_embd.weight";
 
 /// Hands out tensors by name in f32 and knows which were never asked for.
@@ -39,6 +41,9 @@ class Weights {
     to_floats(tensor, {vector.data(), size});
     return vector;
   }
+
+  /// For a tensor that is read elsewhere.
+  void mark_used(std::string_view name) { used_.emplace(name); }
 
   /// A tensor we would ignore (a bias, an expert) means another model than the one we compute.
   void require_all_used() const {
@@ -74,11 +79,8 @@ void require_divides(std::string_view part_key, std::size_t part, std::string_vi
 }
 
 Shape read_shape(const Gguf& file) {
-  const std::string_view architecture = file.text("general.architecture");
-  if (architecture != "llama") {
-    fail("gguf: key general.architecture is ", printable(architecture),
-         ", but only llama is supported");
-  }
+  require_supported(file, MetadataOf::kModel);
+  file.text("general.architecture");  // the contract says which
   constexpr std::string_view kWidth = "llama.embedding_length";
   constexpr std::string_view kHeads = "llama.attention.head_count";
   constexpr std::string_view kKvHeads = "llama.attention.head_count_kv";
@@ -108,31 +110,12 @@ Shape read_shape(const Gguf& file) {
     fail("gguf: tensor ", kEmbedding, " has ", shape.vocabulary, " rows but key ",
          "tokenizer.ggml.tokens has ", tokens->size(), " elements");
   }
+  constexpr std::string_view kVocabulary = "llama.vocab_size";
+  const std::size_t told = file.find_count(kVocabulary).value_or(shape.vocabulary);
+  if (told != shape.vocabulary) {
+    fail("gguf: tensor ", kEmbedding, " has ", shape.vocabulary, " rows but key ", kVocabulary, " is ", told);
+  }
   return shape;
-}
-
-/// Pair i of a head turns by theta^(-2i / dimensions) radians per position.
-std::vector<double> read_frequencies(const Gguf& file, std::size_t head_size) {
-  constexpr std::string_view kTheta = "llama.rope.freq_base";
-  constexpr std::string_view kDimensions = "llama.rope.dimension_count";
-  constexpr std::string_view kScaling = "llama.rope.scaling.type";
-  const auto scaling = file.find_text(kScaling);
-  if (scaling && *scaling != "none") {
-    fail("gguf: key ", kScaling, " is ", printable(*scaling), ", which is not supported");
-  }
-  const double theta = file.find_number(kTheta).value_or(kDefaultTheta);
-  if (!(theta > 0) || !std::isfinite(theta)) {
-    fail("gguf: key ", kTheta, " is ", theta, ", not a positive number");
-  }
-  const std::size_t dimensions = positive(file, kDimensions, head_size);
-  if (dimensions > head_size || dimensions % 2 != 0) {
-    fail("gguf: key ", kDimensions, " is ", dimensions, " for heads of ", head_size);
-  }
-  std::vector<double> frequencies(dimensions / 2);
-  for (std::size_t i = 0; i < frequencies.size(); ++i) {
-    frequencies[i] = std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(dimensions));
-  }
-  return frequencies;
 }
 
 float read_epsilon(const Gguf& file) {
@@ -145,6 +128,16 @@ float read_epsilon(const Gguf& file) {
 }
 
 float silu(float x) { return x / (1.0f + std::exp(-x)); }
+
+/// Weights that are broken, or too large for float, would have us take the first token for the likeliest.
+void require_finite(const Vector& logits, Token token, std::size_t position) {
+  if (logits.allFinite()) return;
+  const auto is_finite = [](float x) { return std::isfinite(x); };
+  const auto bad = std::find_if_not(logits.begin(), logits.end(), is_finite);
+  fail("llama: at position ", position, " (token ", token, ") ",
+       logits.size() - std::count_if(logits.begin(), logits.end(), is_finite), " of ", logits.size(),
+       " logits are not finite: that of token ", bad - logits.begin(), " is ", *bad);
+}
 
 }  // namespace
 
@@ -173,8 +166,9 @@ Llama::Llama(const Gguf& file) : shape_(read_shape(file)), epsilon_(read_epsilon
   if (file.find_tensor("output.weight")) {
     head_ = weights.matrix("output.weight", shape_.vocabulary, width);
   }
+  weights.mark_used(kRopeDivisors);
   weights.require_all_used();
-  frequencies_ = read_frequencies(file, shape_.head_size);  // head_size is now as large as a tensor
+  frequencies_ = rope_frequencies(file, shape_.head_size);  // head_size is now as large as a tensor
 }
 
 Vector Llama::decode(Token token, std::size_t position, Attention& attention) const {
@@ -197,7 +191,9 @@ Vector Llama::decode(Token token, std::size_t position, Attention& attention) co
     const Vector gate = (layer.gate * h).unaryExpr(&silu);
     x += layer.down * gate.cwiseProduct(layer.up * h);
   }
-  return (head_.size() ? head_ : embedding_) * normalize(x, norm_);
+  const Vector logits = (head_.size() ? head_ : embedding_) * normalize(x, norm_);
+  require_finite(logits, token, position);
+  return logits;
 }
 
 /// RMSNorm: x / rms(x) * gain.

@@ -39,13 +39,13 @@ class Attention {
 
 class Llama {
  public:
-  /// Checks the metadata against every tensor and widens all weights to f32.
+  /// Checks the metadata (see metadata.h) and holds it against every tensor; widens all weights to f32.
   explicit Llama(const Gguf& file);
 
   const Shape& shape() const { return shape_; }
 
-  /// The logits, [vocabulary], of what follows `token`, which stands at `position`; `attention` has
-  /// seen the tokens before it and no others.
+  /// The logits, [vocabulary], of what follows `token`, which stands at `position`, counted from 0; `attention` has
+  /// seen the tokens before it and no others. Throws std::runtime_error when a logit is not finite.
   Vector decode(Token token, std::size_t position, Attention& attention) const;
 
  private:

@@ -21,6 +21,7 @@
 #include "progress.h"
 #include "sample.h"
 #include "skim_attention.h"
+#include "streams/streams.h"
 
 namespace engine {
 namespace {
@@ -66,7 +67,8 @@ void print_memory(FILE* out, const SparseAttention& attention) {
 /// texts.
 void generate(const Model& model, const Arguments& arguments) {
   const auto attention = make_attention(model.llama.shape(), arguments.attention);
-  const std::vector<Token> prompt = model.tokenizer.encode(arguments.prompt);
+  const std::vector<Token> prompt = model.tokenizer.encode_beginning(arguments.prompt);
+  if (prompt.empty()) fail("--prompt is empty, and texts of this model have no BOS to begin with");
   std::mt19937_64 random(arguments.attention.seed);
   const auto start = std::chrono::steady_clock::now();
 
@@ -89,7 +91,7 @@ void generate(const Model& model, const Arguments& arguments) {
       if (model.tokenizer.is_end(next)) break;
       const std::string piece = model.tokenizer.decode(last, next);
       std::fwrite(piece.data(), 1, piece.size(), stdout);
-      std::fflush(stdout);
+      streams::require_written();
       last = next;
     }
     std::fputc('\n', stdout);
@@ -113,7 +115,7 @@ void print_scores(const std::string& name, const Score& score, const Density& de
   std::printf("%8s %9zu %9.5f %9.5f %9.4f %9.4f %9.4f %9.4f %9.4f\n", name.c_str(), score.predictions,
               score.nll(), score.kl(), score.changed_share(), density.keys(), density.values(),
               density.index(), density.bytes());
-  std::fflush(stdout);
+  streams::require_written();
 }
 
 /// The texts of the file of which something is scored.
@@ -152,7 +154,12 @@ void measure(const Model& model, const Arguments& arguments) {
       progress.at(done);
       if (done + 1 == arguments.from) before = tested->density();
     };
-    const Score scored = score(model.llama, tokens, *tested, *exact, hear, arguments.from);
+    Score scored;
+    try {
+      scored = score(model.llama, tokens, *tested, *exact, hear, arguments.from);
+    } catch (const std::exception& error) {
+      fail("document ", i, ": ", error.what());
+    }
     progress.clear();
     if (i == 0) print_memory(stderr, *tested);
     Density density = tested->density();

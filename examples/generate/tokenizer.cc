@@ -7,6 +7,7 @@
 #include <queue>
 
 #include "error.h"
+#include "metadata.h"
 
 namespace engine {
 namespace {
@@ -34,6 +35,13 @@ std::optional<std::uint8_t> parse_byte(std::string_view piece) {
   return byte;
 }
 
+/// `text` with its spaces as pieces write them.
+std::string escape_spaces(std::string_view text) {
+  std::string escaped;
+  for (const char c : text) c == ' ' ? escaped += kSpace : escaped += c;
+  return escaped;
+}
+
 void require_same_size(std::string_view key, std::size_t size, std::size_t tokens) {
   if (size != tokens) fail("gguf: key ", key, " has ", size, " elements for ", tokens, " tokens");
 }
@@ -49,10 +57,8 @@ std::optional<Token> find_token(const Gguf& file, std::string_view key, std::siz
 }  // namespace
 
 Tokenizer::Tokenizer(const Gguf& file) {
-  const std::string_view model = file.text("tokenizer.ggml.model");
-  if (model != "llama") {
-    fail("gguf: key tokenizer.ggml.model is ", printable(model), ", but only llama is supported");
-  }
+  require_supported(file, MetadataOf::kTokenizer);
+  file.text("tokenizer.ggml.model");  // the contract says which
   constexpr std::string_view kTokens = "tokenizer.ggml.tokens";
   constexpr std::string_view kScores = "tokenizer.ggml.scores";
   constexpr std::string_view kKinds = "tokenizer.ggml.token_type";
@@ -62,13 +68,15 @@ Tokenizer::Tokenizer(const Gguf& file) {
   require_same_size(kScores, scores.size(), texts.size());
   if (kinds) require_same_size(kKinds, kinds->size(), texts.size());
 
-  const auto required = [&](std::string_view key) {
-    const auto token = find_token(file, key, texts.size());
-    if (!token) fail("gguf: key ", key, " is missing");
-    return *token;
-  };
-  bos_ = required("tokenizer.ggml.bos_token_id");
-  eos_ = required("tokenizer.ggml.eos_token_id");
+  constexpr std::string_view kBos = "tokenizer.ggml.bos_token_id";
+  constexpr std::string_view kEos = "tokenizer.ggml.eos_token_id";
+  add_bos_ = file.find_flag("tokenizer.ggml.add_bos_token").value_or(true);
+  add_eos_ = file.find_flag("tokenizer.ggml.add_eos_token").value_or(false);
+  bos_ = find_token(file, kBos, texts.size());
+  if (add_bos_ && !bos_) fail("gguf: key ", kBos, " is missing");
+  const auto eos = find_token(file, kEos, texts.size());
+  if (!eos) fail("gguf: key ", kEos, " is missing");
+  eos_ = *eos;
   unknown_ = find_token(file, "tokenizer.ggml.unknown_token_id", texts.size());
   space_prefix_ = file.find_flag("tokenizer.ggml.add_space_prefix").value_or(true);
 
@@ -77,6 +85,9 @@ Tokenizer::Tokenizer(const Gguf& file) {
     const auto token = static_cast<Token>(i);
     const auto byte = parse_byte(texts[i]);
     if (!std::isfinite(scores[i])) fail("gguf: key ", kScores, ": element ", i, " is not finite");
+    if (kinds && ((*kinds)[i] < 1 || (*kinds)[i] > 6)) {
+      fail("gguf: key ", kKinds, ": element ", i, " is ", (*kinds)[i], ", but only 1 to 6 are supported");
+    }
     // Kinds are what keeps a prompt that says "</s>" from ending the text; old files have none.
     const bool is_control = token == bos_ || token == eos_;
     const Kind kind = kinds        ? static_cast<Kind>((*kinds)[i])
@@ -90,8 +101,32 @@ Tokenizer::Tokenizer(const Gguf& file) {
     } else if (kind == Kind::kNormal || kind == Kind::kUserDefined) {
       by_text_.emplace(texts[i], token);
       longest_ = std::max(longest_, texts[i].size());
+      if (kind == Kind::kUserDefined && !texts[i].empty()) {
+        const std::string escaped = escape_spaces(texts[i]);
+        user_defined_[escaped.size()].emplace(escaped, token);
+      }
     } else if (kind == Kind::kUnknown && !unknown_) {
       unknown_ = token;
+    }
+  }
+  read_ends(file);
+}
+
+/// Some files name no end of a turn, but have a control token of a usual name for it.
+void Tokenizer::read_ends(const Gguf& file) {
+  const auto add = [&](std::optional<Token> token) {
+    if (token) pieces_[static_cast<std::size_t>(*token)].is_end = true;
+  };
+  add(bos_);
+  add(eos_);
+  for (const char* name : {"eot", "eom", "fim_pad", "fim_rep", "fim_sep"}) {
+    add(find_token(file, std::string("tokenizer.ggml.") + name + "_token_id", pieces_.size()));
+  }
+  constexpr std::string_view kEnds[] = {"<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>",
+                                        "<|endoftext|>", "<|end_of_text|>", "<EOT>", "_<EOT>"};
+  for (Piece& piece : pieces_) {
+    if (piece.kind == Kind::kControl && std::find(std::begin(kEnds), std::end(kEnds), piece.text) != std::end(kEnds)) {
+      piece.is_end = true;
     }
   }
 }
@@ -102,12 +137,50 @@ std::optional<Token> Tokenizer::find(std::string_view text) const {
   return at == by_text_.end() ? std::nullopt : std::optional(at->second);
 }
 
-std::vector<Token> Tokenizer::encode(std::string_view text) const {
-  std::string spaced;
-  if (space_prefix_ && !text.empty()) spaced = kSpace;
-  for (const char c : text) c == ' ' ? spaced += kSpace : spaced += c;
+Token Tokenizer::bos() const {
+  if (!bos_) fail("tokenizer: there is no BOS");
+  return *bos_;
+}
 
-  std::vector<Token> tokens{bos_};
+/// The user-defined token that `text` begins with, the longest.
+std::optional<Token> Tokenizer::find_user_defined(std::string_view text) const {
+  for (const auto& [length, tokens] : user_defined_) {
+    const auto at = tokens.find(text.substr(0, length));
+    if (at != tokens.end()) return at->second;
+  }
+  return std::nullopt;
+}
+
+std::vector<Token> Tokenizer::encode(std::string_view text) const {
+  std::vector<Token> tokens = encode_beginning(text);
+  if (add_eos_) tokens.push_back(eos_);
+  return tokens;
+}
+
+std::vector<Token> Tokenizer::encode_beginning(std::string_view text) const {
+  const std::string escaped = escape_spaces(text);
+  std::vector<Token> tokens;
+  if (add_bos_) tokens.push_back(*bos_);
+  std::string_view rest = escaped;
+  for (std::size_t at = 0; at < rest.size();) {
+    const auto token = find_user_defined(rest.substr(at));
+    if (!token) {
+      at += character_length(rest.substr(at));
+      continue;
+    }
+    encode_part(rest.substr(0, at), tokens);
+    tokens.push_back(*token);
+    rest.remove_prefix(at + escape_spaces(pieces_[static_cast<std::size_t>(*token)].text).size());
+    at = 0;
+  }
+  encode_part(rest, tokens);
+  return tokens;
+}
+
+/// Adds the tokens of a part, which has no user-defined ones and its spaces as pieces write them.
+void Tokenizer::encode_part(std::string_view text, std::vector<Token>& tokens) const {
+  if (text.empty()) return;
+  const std::string spaced = (space_prefix_ ? std::string(kSpace) : "") + std::string(text);
   for (const std::string_view piece : join_pieces(spaced)) {
     if (const auto token = find(piece)) {
       tokens.push_back(*token);
@@ -120,7 +193,6 @@ std::vector<Token> Tokenizer::encode(std::string_view text) const {
       tokens.push_back(*token);
     }
   }
-  return tokens;
 }
 
 /// Cuts `text` into pieces, and characters that no piece has. A queue holds every pair that could
@@ -177,13 +249,21 @@ std::vector<std::string_view> Tokenizer::join_pieces(std::string_view text) cons
   return joined;
 }
 
+/// Whether what follows begins with a space that encoding put there.
+bool Tokenizer::has_space_after(Token previous) const {
+  return space_prefix_ &&
+         (previous == bos_ || pieces_.at(static_cast<std::size_t>(previous)).kind == Kind::kUserDefined);
+}
+
 std::string Tokenizer::decode(Token previous, Token token) const {
   const Piece& piece = pieces_.at(static_cast<std::size_t>(token));
   if (piece.kind == Kind::kControl) return {};
   if (piece.kind == Kind::kByte) return {static_cast<char>(*parse_byte(piece.text))};
 
   std::string_view rest = piece.text;
-  if (space_prefix_ && previous == bos_ && rest.starts_with(kSpace)) rest.remove_prefix(kSpace.size());
+  if (piece.kind != Kind::kUserDefined && rest.starts_with(kSpace) && has_space_after(previous)) {
+    rest.remove_prefix(kSpace.size());
+  }
   std::string text;
   while (!rest.empty()) {
     const bool is_space = rest.starts_with(kSpace);

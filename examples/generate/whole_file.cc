@@ -55,10 +55,13 @@ void require_file_or_nothing(const std::filesystem::path& path) {
 
 }  // namespace
 
-std::vector<std::byte> read_whole(const std::filesystem::path& path, std::string_view what) {
-  // A directory or a pipe has no size to check the fields against.
+void require_file(const std::filesystem::path& path, std::string_view what) {
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(path, ignored)) fail(what, ": ", path, " is not a file");
+}
+
+std::vector<std::byte> read_whole(const std::filesystem::path& path, std::string_view what) {
+  require_file(path, what);
   std::vector<std::byte> bytes(std::filesystem::file_size(path));
   std::ifstream in(path, std::ios::binary);
   in.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
@@ -125,6 +128,14 @@ void WholeFile::commit(const std::filesystem::path& previous) {
   }
   if (keep) ::unlink(old.c_str());  // a rename between two names of one file leaves both
   sync_folder_of(path_);
+}
+
+void require_writable(const std::filesystem::path& path) { const WholeFile file(path); }
+
+void write_whole(const std::filesystem::path& path, std::string_view text) {
+  WholeFile file(path);
+  file.write(std::as_bytes(std::span(text)));
+  file.commit();
 }
 
 }  // namespace engine

@@ -11,6 +11,10 @@
 
 namespace engine {
 
+/// Throws unless there is such a file, and not a folder or a pipe: those have no size to check fields against.
+/// An error begins with `what`.
+void require_file(const std::filesystem::path& path, std::string_view what);
+
 /// All bytes of a file. An error begins with `what`.
 std::vector<std::byte> read_whole(const std::filesystem::path& path, std::string_view what);
 
@@ -38,5 +42,11 @@ class WholeFile {
   std::filesystem::path temporary_;
   int descriptor_ = -1;
 };
+
+/// Throws when a WholeFile cannot come to `path`: asked before long work, not after it.
+void require_writable(const std::filesystem::path& path);
+
+/// The file at `path` is `text` afterwards, or after an error what it was before.
+void write_whole(const std::filesystem::path& path, std::string_view text);
 
 }  // namespace engine

@@ -3,7 +3,6 @@
 // right, and how it compares with top-k and with sampling from the softmax itself.
 #include <cstdio>
 #include <exception>
-#include <fstream>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -20,11 +19,6 @@
 #include "weights.h"
 
 namespace {
-
-/// Fails before long work rather than after it.
-void empty_file(const std::string& path) {
-  if (!std::ofstream(path, std::ios::trunc)) throw std::runtime_error("cannot write " + path);
-}
 
 /// The correlation knob swept, then mean and sink as real keys have them.
 std::vector<lsh::Curves> sweep(const lsh::DataSettings& data, const compare::Settings& how) {
@@ -75,10 +69,7 @@ int main(int argc, char** argv) {
   try {
     if (data.model.model.empty() != data.model.text.empty()) throw std::runtime_error("--model and --text belong together");
     if (weight_seeds == 1 || bar_seeds == 1) throw std::runtime_error("one seed has no standard error");
-    if (!figure.empty()) {
-      plot::require_gnuplot(figure);
-      empty_file(figure);
-    }
+    if (!figure.empty()) plot::require_gnuplot(figure);
     data.model.first = data.model.context / 2;
     data.seed = how.seed;
     {

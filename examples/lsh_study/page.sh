@@ -15,8 +15,9 @@ for marker in '<!-- begin study -->' '<!-- end study -->'; do  # before the long
 done
 
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-"$program" --model "$model" --text "$text" --plot "$here/crossing.svg" | sed '/^wrote /d' > "$work/block"
+trap 'rm -rf "$work" "$page.tmp"' EXIT
+"$program" --model "$model" --text "$text" --plot "$here/crossing.svg" > "$work/said"
+sed '/^wrote /d' "$work/said" > "$work/block"
 awk -v block="$work/block" '
   $0 == "<!-- end study -->" { print ""; skip = 0 }
   !skip { print }
@@ -26,5 +27,6 @@ awk -v block="$work/block" '
     sub(/\n+$/, "", text)
     print "\n" text
   }' "$page" > "$work/page"
-cat "$work/page" > "$page"
+cat "$work/page" > "$page.tmp"
+mv "$page.tmp" "$page"  # a whole page at every moment
 echo "wrote $page and $here/crossing.svg"

@@ -4,7 +4,6 @@
 // every sense of "error".
 #include <cstdio>
 #include <exception>
-#include <fstream>
 #include <stdexcept>
 #include <string>
 
@@ -12,6 +11,7 @@
 
 #include "compare/figure.h"
 #include "generate/progress.h"
+#include "generate/whole_file.h"
 #include "report.h"
 #include "study.h"
 
@@ -21,11 +21,6 @@ std::vector<std::size_t> powers(std::size_t first, std::size_t last, std::size_t
   std::vector<std::size_t> lengths;
   for (std::size_t n = first; n <= last; n *= factor) lengths.push_back(n);
   return lengths;
-}
-
-/// Fails before long work rather than after it.
-void empty_file(const std::string& path) {
-  if (!std::ofstream(path, std::ios::trunc)) throw std::runtime_error("cannot write " + path);
 }
 
 }  // namespace
@@ -71,9 +66,7 @@ int main(int argc, char** argv) {
     plan.effective_lengths = powers(shortest, 4 * longest, 4);
     if (plan.lengths.size() < 2) throw std::runtime_error("--max-n must be at least twice --min-n");
     if (!figure.empty()) plot::require_gnuplot(figure);
-    for (const std::string& path : {csv, figure}) {
-      if (!path.empty()) empty_file(path);
-    }
+    if (!csv.empty()) engine::require_writable(csv);
     nc::Findings findings;
     {
       engine::Progress progress("part", nc::parts(plan));

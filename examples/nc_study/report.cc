@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
 #include <iomanip>
 #include <optional>
-#include <stdexcept>
+#include <sstream>
 
 #include "compare/figure.h"
 #include "compare/table.h"
+#include "generate/whole_file.h"
 #include "stats.h"
 
 namespace nc {
@@ -212,7 +212,7 @@ void print_findings(const Plan& plan, const Findings& findings) {
 }
 
 void write_csv(const std::filesystem::path& path, const Plan& plan, const Findings& findings) {
-  std::ofstream out(path);
+  std::ostringstream out;
   out << "experiment,rule,metric,n,keys,mean,half_width,draws\n" << std::setprecision(8);
   const auto add = [&](const char* experiment, const std::vector<Curve>& curves) {
     for (const Curve& curve : curves) {
@@ -239,7 +239,7 @@ void write_csv(const std::filesystem::path& path, const Plan& plan, const Findin
           << line.samples[at].size() << '\n';
     }
   }
-  if (!out.flush()) throw std::runtime_error("cannot write " + path.string());
+  engine::write_whole(path, out.str());
 }
 
 void plot_findings(const std::filesystem::path& path, const Plan& plan, const Findings& findings) {

@@ -15,6 +15,7 @@
 #include "generate/byte_reader.h"
 #include "generate/byte_writer.h"
 #include "generate/error.h"
+#include "generate/file_bytes.h"
 #include "generate/whole_file.h"
 
 namespace train {
@@ -60,12 +61,16 @@ std::vector<float> floats(std::span<const std::byte> bytes) {
   return values;
 }
 
-/// `what` begins every message.
-Checkpoint parse(std::span<const std::byte> bytes, std::string_view what) {
-  engine::ByteReader in(bytes, what);
+void take_magic(engine::ByteReader& in, std::string_view what) {
   const auto magic = in.take(kMagic.size(), "magic");
   if (std::memcmp(magic.data(), kMagic.data(), kMagic.size()) != 0)
     fail(what, ": magic is not ", kMagic);
+}
+
+/// `what` begins every message.
+Checkpoint parse(std::span<const std::byte> bytes, std::string_view what) {
+  engine::ByteReader in(bytes, what);
+  take_magic(in, what);
   const auto version = in.number<std::uint64_t>("version");
   if (version != kVersion) fail(what, ": version ", version, " is not ", kVersion);
 
@@ -131,7 +136,11 @@ Checkpoint load_checkpoint(const std::filesystem::path& path) {
   try {
     std::ostringstream what;
     what << "checkpoint " << path;
-    return parse(engine::read_whole(path, "checkpoint"), what.str());
+    const std::string file = what.str();
+    const auto head = engine::read_head(path, kMagic.size(), "checkpoint");
+    engine::ByteReader in(head, file);
+    take_magic(in, file);
+    return parse(engine::FileBytes::map(path, "checkpoint").span(), file);
   } catch (const std::runtime_error& error) {
     const auto previous = previous_of(path);
     std::error_code ignored;

@@ -5,6 +5,8 @@
 #include <cstdio>
 
 #include "entropy.h"
+#include "generate/error.h"
+#include "streams/streams.h"
 
 namespace train {
 
@@ -21,9 +23,11 @@ void entropy(const MeasuredTexts& on, std::size_t threads) {
     for (std::size_t layer = 0; layer < shape.layers; ++layer) {
       for (std::size_t head = 0; head < shape.heads; ++head) {
         const double mean = entropies.mean(layer, head);
+        if (!std::isfinite(mean)) engine::fail("train: head ", head, " of layer ", layer, " has an entropy of ", mean);
         std::printf("%-16s %5zu %4zu %8.4f %8.2f\n", name.c_str(), layer, head, mean, std::exp(mean));
       }
     }
+    streams::require_written();
   }
 }
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "evaluate.h"
 
+#include <cmath>
 #include <numbers>
 
 #include "chance.h"
+#include "generate/error.h"
 #include "generate/parallel.h"
 
 namespace train {
@@ -27,6 +29,9 @@ void add(const Sample& sample, Tape<float>& tape, std::vector<float>& ones, std:
   }
   ones.assign(sample.tokens.size() - 1, 1.0f);
   cross_entropy<float>(tape.logits, std::span(sample.tokens).subspan(1), ones, losses);
+  for (std::size_t i = 0; i < losses.size(); ++i) {
+    if (!std::isfinite(losses[i])) engine::fail("train: token ", i + 1, " of a text has a loss of ", losses[i]);
+  }
   for (const auto& [begin, end] : sample.answers) {
     for (std::size_t i = begin; i < end; ++i) to.answer_nll += static_cast<double>(losses[i - 1]);
     to.answer_tokens += end - begin;

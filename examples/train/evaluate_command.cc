@@ -5,6 +5,7 @@
 
 #include "evaluate.h"
 #include "imprecise_topk.h"
+#include "streams/streams.h"
 
 namespace train {
 namespace {
@@ -68,7 +69,7 @@ void evaluate(const MeasuredTexts& on, const Decoding& decoding, std::size_t thr
                   loaded.context, shown(e.accuracy(), e.answers).c_str(), e.answers,
                   shown(e.answer_nll / static_cast<double>(e.answer_tokens), e.answers).c_str(),
                   e.bits());
-      std::fflush(stdout);
+      streams::require_written();
     }
   }
 }

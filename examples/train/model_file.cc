@@ -2,9 +2,11 @@
 #include "model_file.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "bytes.h"
 #include "generate/error.h"
+#include "generate/rope.h"
 #include "layout.h"
 #include "transformer.h"
 
@@ -72,6 +74,15 @@ std::vector<float> load_weights(const engine::Gguf& file, const engine::Shape& s
   if (theta != static_cast<float>(kTheta) || epsilon != static_cast<float>(kEpsilon)) {
     engine::fail("train: the file has a rope base of ", theta, " and an epsilon of ", epsilon,
                  ", but only ", kTheta, " and ", kEpsilon, " are supported");
+  }
+  const std::vector<double> frequencies = engine::rope_frequencies(file, shape.head_size);
+  bool is_plain = 2 * frequencies.size() == shape.head_size;
+  for (std::size_t i = 0; i < frequencies.size(); ++i) {
+    is_plain &= frequencies[i] == std::pow(kTheta, -2.0 * static_cast<double>(i) / static_cast<double>(shape.head_size));
+  }
+  if (!is_plain) {
+    engine::fail("train: the file rotates a part of each head only or scales positions (keys llama.rope.*, tensor ",
+                 engine::kRopeDivisors, "), which is not supported");
   }
   const Layout layout(shape);
   std::vector<float> weights(layout.size);

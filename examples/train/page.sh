@@ -17,7 +17,12 @@ for marker in '<!-- begin experiment -->' '<!-- end experiment -->'; do
 done
 if [ "$dir" = --check ]; then exit; fi
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'rm -rf "$work" "$page.tmp" "$(dirname "$page")"/{budget,precision,entropy}.svg.tmp' EXIT
+# place FILE TO: a whole file at every moment, the one before or this.
+place() {
+  cat "$1" > "$2.tmp"
+  mv "$2.tmp" "$2"
+}
 
 awk -v retrieval="$retrieval" -v aggregation="$aggregation" -f "$here/summary.awk" \
   "$dir"/{tasks,precision,entropy}.tsv > "$work/summary"
@@ -62,7 +67,7 @@ awk -v block="$work/block" '
     print ""
     while ((getline line < block) > 0) print line
   }' "$page" > "$work/page"
-cat "$work/page" > "$page"
+place "$work/page" "$page"
 
 # curves MEASURE TASK REGEX: for each kind of training a block of "x mean least most", as gnuplot reads it. x is the precision
 # of what decodes, or else its budget; dense is where the next budget would be.
@@ -105,6 +110,13 @@ for panel in text retrieval aggregation; do
       }
     }' "$dir/entropy.tsv" > "$work/entropy.$panel"
 done
-gnuplot -c "$here/figures.gp" "$work" "$(dirname "$page")" "$(cut -f 1 "$dir/tasks.tsv" | sort -u | wc -l)" \
+gnuplot -c "$here/figures.gp" "$work" "$work" "$(cut -f 1 "$dir/tasks.tsv" | sort -u | wc -l)" \
   "$imprecise" "$decoding"
+for figure in budget precision entropy; do
+  if ! tail -n 2 "$work/$figure.svg" | grep -qxF '</svg>'; then  # gnuplot says nothing of a full disk
+    echo "page.sh: gnuplot could not draw $figure.svg" >&2
+    exit 1
+  fi
+  place "$work/$figure.svg" "$(dirname "$page")/$figure.svg"
+done
 echo "wrote $page and $(dirname "$page")/{budget,precision,entropy}.svg" >&2

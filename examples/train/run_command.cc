@@ -76,9 +76,6 @@ class Report {
   Clock::time_point since_ = Clock::now();
 };
 
-/// Now, and not after the last step, a file that cannot be written is an error.
-void require_writable(const std::filesystem::path& path) { const engine::WholeFile file(path); }
-
 }  // namespace
 
 void run(RunArguments arguments, std::size_t threads) {
@@ -106,8 +103,8 @@ void run(RunArguments arguments, std::size_t threads) {
     curve.emplace(arguments.curve, std::vector<std::string>{"context", "loss", "gradient_norm", "rate"},
                   trainer.steps_done());
   }
-  require_writable(arguments.out);
-  if (!arguments.checkpoint.empty()) require_writable(arguments.checkpoint);
+  engine::require_writable(arguments.out);
+  if (!arguments.checkpoint.empty()) engine::require_writable(arguments.checkpoint);
   std::uint64_t saved = trainer.steps_done();
   const auto save_state = [&] {
     if (arguments.checkpoint.empty() || saved == trainer.steps_done()) return;

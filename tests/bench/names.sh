@@ -19,6 +19,8 @@ fail() {
   failures=$((failures + 1))
 }
 
+if "$program" --benchmark_list_tests > /dev/full 2> /dev/null; then fail "a full disk is not missed"; fi
+
 # Letters, digits and _ : / . - only; the parts in their order.
 wrong=$(grep -vE '^[a-z]+/[A-Za-z0-9_.-]+/(f32|f16|bf16|int8)(/heads:[0-9]+x[0-9]+)?/n:[0-9]+(/d:[0-9]+)?(/w:[A-Za-z0-9_.-]+)?(/warm)?/threads:[0-9]+(/real_time|/manual_time)?$' <<< "$list")
 [ -z "$wrong" ] || fail "not SUITE/WHAT/DTYPE[/heads:HqxHkv]/n:N[/d:D][/w:WORKLOAD][/warm]/threads:T: $wrong"

@@ -35,6 +35,17 @@ for round in 1 2; do  # the second time on its own work
 done
 diff "$work/first" "$work/README.md"
 
+# A program that fails, in the middle of its words, changes nothing.
+cp "$work"/README.md "$work/before"
+sed 's/^printf.*/&; exit 1/' "$work/program" > "$work/failing"
+chmod +x "$work/failing"
+sed -i 's/| --sweep --rounds 7 .*|/| old |/' "$work/README.md"
+cp "$work/README.md" "$work/old"
+if ROUNDS=7 bash "$work/page.sh" MODEL TEXT "$work/failing" > /dev/null 2>&1; then exit 1; fi
+diff "$work/old" "$work/README.md"
+if compgen -G "$work/*.tmp" > /dev/null; then exit 1; fi
+cp "$work/before" "$work/README.md"
+
 # A page without a marker is an error, and stays as it is.
 grep -vxF '<!-- end real -->' "$work/first" > "$work/README.md"
 if bash "$work/page.sh" MODEL TEXT "$work/program" > /dev/null 2> "$work/error"; then exit 1; fi

@@ -25,14 +25,13 @@ PageBoxes boxes_of(const Kv& kv, std::size_t page_size = 16) {
   return boxes;
 }
 
-/// What the paper says, plainly: by the scores of positions (tests/index/scores_boxes_test.cc), page after page.
+/// What the paper says, plainly: page after page.
 /// taken[i]: whether an earlier stage has selected i. Returns positions in ascending order.
 std::vector<Position> by_hand(std::size_t budget, const Query& query, const ContiguousKv<BF16>& kv,
                               const PageBoxes& boxes, const std::vector<bool>& taken) {
   Workspace ws;
   const Query q = query.resolved(kv.size());
-  const auto indexed = with_index(kv, boxes);
-  const auto s = HWY_NAMESPACE::scores(Source::kBoxes, q, indexed, ws);
+  const auto s = logits(q, kv, ws);
   const auto page_size = static_cast<Position>(boxes.page_size());
 
   struct Page {
@@ -45,9 +44,19 @@ std::vector<Position> by_hand(std::size_t budget, const Query& query, const Cont
     const Position number = i / page_size;
     if (pages.empty() || pages.back().number != number) pages.push_back({.number = number, .left = {}});
     for (std::size_t h = 0; h < q.heads(); ++h) {
-      pages.back().score = std::max(pages.back().score, s.of.of_head(h)[i - q.visible.first]);
+      pages.back().score = std::max(pages.back().score, s.of_head(h)[i - q.visible.first]);
     }
     if (!taken[static_cast<std::size_t>(i)]) pages.back().left.insert(pages.back().left.begin(), i);
+  }
+  const auto bounds = HWY_NAMESPACE::box_query<BF16>(q, ws);
+  for (Page& page : pages) {
+    HWY_NAMESPACE::box_bounds(bounds, boxes, page.number < static_cast<Position>(boxes.pages()) ? 1 : 0,
+                              [&](std::size_t) { return static_cast<std::size_t>(page.number); }, ws,
+                              [&](std::size_t, std::size_t, const float*, const float* high) {
+                                float bound = high[0];
+                                for (std::size_t h = 1; h < q.heads(); ++h) bound = std::max(bound, high[h * HWY_NAMESPACE::kBlock]);
+                                if (bound < std::numeric_limits<float>::infinity()) page.score = bound;
+                              });
   }
   if (!pages.empty() && (pages.back().number + 1) * page_size > q.visible.last) {
     pages.back().score = std::numeric_limits<float>::infinity();
@@ -191,7 +200,7 @@ TEST(Quest, AttendsToWhatItSelects) {
   attend(Quest{100}, p.query(), kv, state.view(), ws);
   EXPECT_EQ(ws.reads.keys, 100u);
   EXPECT_EQ(ws.reads.values, 100u);
-  EXPECT_EQ(ws.reads.index_bytes, boxes.bytes());
+  EXPECT_EQ(ws.reads.index_bytes, boxes.bytes() - boxes.pages() * sizeof(std::uint64_t)) << "all but the hashes";
 }
 
 TEST(Quest, WantsBoxes) {

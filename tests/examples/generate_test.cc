@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The program as its user sees it: what stands on stdout, on stderr, and the exit code.
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <limits>
 #include <sstream>
 #include <string>
 
@@ -47,19 +50,19 @@ class Folder {
   std::filesystem::path path_;
 };
 
-Result run(const std::string& arguments) {
+/// `before` stands in front of the program; `behind` goes on with the command: a pipe, another place for stdout or stderr.
+Result run(const std::string& arguments, const std::string& before = "", const std::string& behind = "") {
   const Folder folder;
-  const std::string command = std::string(SKIM_GENERATE_PROGRAM) + " " + arguments + " >" +
+  const std::string command = "(" + before + " " + SKIM_GENERATE_PROGRAM + " " + arguments + " " + behind + ") >" +
                               folder.path("out").string() + " 2>" + folder.path("err").string();
   const int status = std::system(command.c_str());
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_text(folder.path("out")),
           read_text(folder.path("err"))};
 }
 
-std::string tiny_model_text() {
-  const Bytes bytes = tiny_model().bytes();
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
+std::string text_of(const Bytes& bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+
+std::string tiny_model_text() { return text_of(tiny_model().bytes()); }
 
 TEST(Generate, RunsATinyModel) {
   const Folder folder;
@@ -99,6 +102,103 @@ TEST(Generate, SaysWhatIsWrongAndFails) {
   expect_error("--model " + model + " --kv f8", "--kv");
   expect_error("--model " + model + " --perplexity " + folder.write("blank", " \n"), "no text in");
   expect_error("--model " + folder.path("absent").string(), "--model");
+}
+
+TEST(Generate, StopsAtLogitsThatAreNotFinite) {
+  const Folder folder;
+  const auto expect_error = [](const std::string& arguments, const std::string& part) {
+    const Result result = run(arguments);
+    EXPECT_EQ(result.code, 1) << arguments;
+    EXPECT_EQ(result.out.find("nan"), std::string::npos) << result.out;
+    EXPECT_EQ(result.out.find("inf"), std::string::npos) << result.out;
+    EXPECT_NE(result.err.find(part), std::string::npos) << result.err;
+  };
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const std::string all = folder.write("all.gguf", text_of(with_value(tiny_model(), "output_norm.weight", 0, NAN)));
+  const std::string one =
+      folder.write("one.gguf", text_of(with_value(tiny_model(), "token_embd.weight", 200 * 8, NAN)));
+  const std::string huge =
+      folder.write("huge.gguf", text_of(with_value(tiny_model(), "token_embd.weight", 200 * 8, kInfinity)));
+  const std::string text = folder.write("text", "abc");
+  for (const std::string& what : {std::string(" --prompt abc --tokens 5"), " --perplexity " + text}) {
+    expect_error("--model " + all + what,
+                 "at position 0 (token 1) 259 of 259 logits are not finite: that of token 0 is nan");
+    expect_error("--model " + one + what,
+                 "at position 0 (token 1) 1 of 259 logits are not finite: that of token 200 is nan");
+    expect_error("--model " + huge + what, "1 of 259 logits are not finite: that of token 200 is ");
+  }
+  expect_error("--model " + one + " --perplexity " + text, "generate: document 0: llama: at position 0");
+}
+
+TEST(Generate, RefusesWhatIsNoWholeModel) {
+  const Folder folder;
+  const auto expect_refused = [&](const std::function<void(GgufParts&)>& add, const std::string& part) {
+    GgufParts file = tiny_model();
+    add(file);
+    const Result result = run("--model " + folder.write("model.gguf", text_of(file.bytes())));
+    EXPECT_EQ(result.code, 1);
+    EXPECT_EQ(result.out, "");
+    EXPECT_NE(result.err.find(part), std::string::npos) << result.err;
+  };
+  expect_refused([](auto& f) { f.u32("split.count", 3); }, "this is shard 1 of 3");
+  expect_refused([](auto& f) { f.text("general.type", "adapter"); }, "general.type is adapter");
+  expect_refused([](auto& f) { f.u32("llama.expert_count", 8); }, "a mixture of experts");
+  expect_refused([](auto& f) { f.flag("llama.attention.causal", false); }, "llama.attention.causal is false");
+}
+
+TEST(Generate, NeedsAPromptWhereTextsHaveNoBos) {
+  const Folder folder;
+  GgufParts file = tiny_model();
+  file.flag("tokenizer.ggml.add_bos_token", false);
+  const std::string model = folder.write("model.gguf", text_of(file.bytes()));
+  EXPECT_EQ(run("--model " + model + " --tokens 5 --prompt a").code, 0);
+  const Result empty = run("--model " + model + " --tokens 5");
+  EXPECT_EQ(empty.code, 1);
+  EXPECT_NE(empty.err.find("--prompt is empty"), std::string::npos) << empty.err;
+}
+
+// 3 GB that are no model, and less memory than that: the first four bytes say so.
+TEST(Generate, ReadsNoMoreOfJunkThanItsMagic) {
+  const Folder folder;
+  const std::string junk = folder.write("junk.gguf", "JUNK");
+  std::filesystem::resize_file(junk, std::uintmax_t{3} << 30);  // takes no room on disk
+  const Result result = run("--model " + junk, "ulimit -v 1000000;");
+  EXPECT_EQ(result.code, 1);
+  EXPECT_EQ(result.err, "generate: gguf: magic is not GGUF\n");
+}
+
+TEST(Generate, FailsWhenNobodyGetsWhatItWrites) {
+  const Folder folder;
+  const std::string model = "--model " + folder.write("model.gguf", tiny_model_text());
+  const std::string text = folder.write("text", "abc");
+  for (const std::string& what :
+       {model + " --tokens 20 --prompt abc", model + " --perplexity " + text, std::string("--help")}) {
+    const Result full = run(what, "", ">/dev/full");
+    EXPECT_EQ(full.code, 1) << what;
+    EXPECT_NE(full.err.find("cannot write to stdout: No space left on device"), std::string::npos) << full.err;
+    const Result closed = run(what, "", ">&-");
+    EXPECT_EQ(closed.code, 1) << what;
+    EXPECT_NE(closed.err.find("cannot write to stdout: Bad file descriptor"), std::string::npos) << closed.err;
+  }
+  // A reader that takes one byte of very long texts: the rest is not lost without a word.
+  const std::string code = folder.path("code").string();
+  const Result first =
+      run(model + " --texts 1000000 --tokens 1000 --temperature 1", "{", "; echo $? >" + code + "; } | head -c 1");
+  EXPECT_EQ(first.out.size(), 1u);
+  EXPECT_EQ(read_text(code), "1\n");
+  EXPECT_NE(first.err.find("generate: cannot write to stdout: Broken pipe"), std::string::npos) << first.err;
+  EXPECT_EQ(first.err.find("tokens/s"), std::string::npos) << "it stops at once";
+  // What goes to stderr counts too, though nobody can be told.
+  EXPECT_EQ(run(model + " --tokens 5", "", "2>/dev/full").code, 1);
+  EXPECT_EQ(run(model + " --tokens 5", "", "2>&-").code, 1);
+}
+
+// The first file that is opened would be descriptor 1, and text would go into it.
+TEST(Generate, WritesIntoNoFileInPlaceOfStdout) {
+  const Folder folder;
+  const std::string model = folder.write("model.gguf", tiny_model_text());
+  EXPECT_EQ(run("--model " + model + " --tokens 5", "", "<&- >&- 2>&-").code, 1);
+  EXPECT_EQ(read_text(model), tiny_model_text());
 }
 
 class RealGenerate : public RealModel {};

@@ -163,6 +163,30 @@ TEST(Llama, RefusesTokensItDoesNotHaveAndEstimatorsThatAreNone) {
   EXPECT_THROW(make_attention(model.shape(), {.page_size = 0}), std::runtime_error);
 }
 
+// Compared with nothing, NaN is never the likeliest, and a model of NaN would say token 0 for ever.
+TEST(Llama, NamesTheLogitThatIsNotFinite) {
+  const auto error_with = [](const std::string& tensor, std::size_t index, float value, Token token) -> std::string {
+    const Llama model(Gguf(with_value(tiny_model(), tensor, index, value)));
+    PlainAttention attention(model.shape());
+    try {
+      for (std::size_t position = 0; position < 3; ++position) {
+        model.decode(position == 2 ? token : 70, position, attention);
+      }
+      return "";
+    } catch (const std::runtime_error& error) {
+      return error.what();
+    }
+  };
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  // A row of the embedding, which is the output head too: one logit of 259, whatever the token.
+  EXPECT_EQ(error_with("token_embd.weight", 200 * 8 + 3, NAN, 80),
+            "llama: at position 0 (token 70) 1 of 259 logits are not finite: that of token 200 is nan");
+  EXPECT_EQ(error_with("output_norm.weight", 3, kInfinity, 80).rfind("llama: at position 0 (token 70) ", 0), 0u);
+  EXPECT_EQ(error_with("blk.1.ffn_down.weight", 5, NAN, 80),
+            "llama: at position 0 (token 70) 259 of 259 logits are not finite: that of token 0 is nan");
+  EXPECT_EQ(error_with("blk.1.ffn_down.weight", 5, 0.25f, 80), "");
+}
+
 TEST(Llama, NamesTheTensorThatDoesNotFit) {
   ASSERT_EQ(error_of(tiny_model()), "");
   const GgufParts right = tiny_model();
@@ -229,7 +253,7 @@ TEST(Llama, NamesTheKeyThatDoesNotFit) {
   EXPECT_EQ(error_with([](auto& f) { f.f32("llama.rope.freq_base", 0); }),
             "gguf: key llama.rope.freq_base is 0, not a positive number");
   EXPECT_EQ(error_with([](auto& f) { f.text("llama.rope.scaling.type", "yarn"); }),
-            "gguf: key llama.rope.scaling.type is yarn, which is not supported");
+            "gguf: key llama.rope.scaling.type is yarn, but only none or linear is supported");
   EXPECT_EQ(error_with([](auto& f) {
               f.f32("llama.attention.layer_norm_rms_epsilon", std::numeric_limits<float>::quiet_NaN());
             }),

@@ -117,4 +117,14 @@ inline GgufParts tiny_model(const TinyShape& shape = {}) {
   return file;
 }
 
+/// The file with another value at `index` of a tensor of f32.
+inline Bytes with_value(const GgufParts& file, const std::string& tensor, std::size_t index, float value) {
+  Bytes bytes = file.bytes();
+  const std::size_t data = bytes.size() - file.data.bytes().size();
+  for (const GgufParts::Tensor& t : file.tensors) {
+    if (t.name == tensor) std::memcpy(bytes.data() + data + t.offset + index * sizeof value, &value, sizeof value);
+  }
+  return bytes;
+}
+
 }  // namespace engine

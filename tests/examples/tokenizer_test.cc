@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <random>
 #include <stdexcept>
@@ -102,6 +103,99 @@ TEST(Tokenizer, NeverTakesTextForAControlToken) {
   EXPECT_EQ(t.decode(kFirst, 2), "");
 }
 
+/// Of pieces that are normal but for the kinds that a test names, and other keys.
+Tokenizer tokenizer_of_kinds(const std::vector<std::pair<std::string, std::int32_t>>& pieces,
+                             const std::function<void(GgufParts&)>& add = {}) {
+  GgufParts file;
+  std::vector<std::string> texts{"<unk>", "<s>", "</s>"};
+  std::vector<std::int32_t> kinds{2, 3, 3};
+  for (const auto& [text, kind] : pieces) {
+    texts.push_back(text);
+    kinds.push_back(kind);
+  }
+  file.text("tokenizer.ggml.model", "llama");
+  file.texts("tokenizer.ggml.tokens", texts);
+  file.numbers("tokenizer.ggml.scores", 6, std::vector<float>(texts.size()));
+  file.numbers("tokenizer.ggml.token_type", 5, kinds);
+  file.u32("tokenizer.ggml.bos_token_id", 1);
+  file.u32("tokenizer.ggml.eos_token_id", 2);
+  if (add) add(file);
+  return Tokenizer(Gguf(file.bytes()));
+}
+
+TEST(Tokenizer, MatchesUserDefinedTokensBeforeItJoinsPieces) {
+  // The merges would take "a<" and leave "tag>" in characters.
+  const Tokenizer t = tokenizer_of_kinds({{"▁", 1}, {"a", 1}, {"<", 1}, {"t", 1}, {">", 1}, {"a<", 1}, {"▁a", 1},
+                                          {"<t>", 4}, {"<t>>", 4}, {"  ", 4}, {"<c>", 3}, {"c", 1}, {"", 4}});
+  constexpr Token kSpace = 3, kA = 4, kLess = 5, kMore = 7, kSpacedA = 9, kTag = 10, kLongTag = 11, kTwoSpaces = 12;
+  EXPECT_EQ(t.encode("a<t>"), (Tokens{kBos, kSpacedA, kTag}));
+  EXPECT_EQ(t.encode("<t>a"), (Tokens{kBos, kTag, kSpacedA})) << "each part between them has its space";
+  EXPECT_EQ(t.encode("<t>>"), (Tokens{kBos, kLongTag})) << "the longest";
+  EXPECT_EQ(t.encode("<t><t>>>"), (Tokens{kBos, kTag, kLongTag, kSpace, kMore}));
+  EXPECT_EQ(t.encode("a  <"), (Tokens{kBos, kSpacedA, kTwoSpaces, kSpace, kLess})) << "spaces as a text has them";
+  EXPECT_EQ(t.encode("<c>"), (Tokens{kBos, kSpace, kLess, 14, kMore})) << "control tokens are no text";
+  EXPECT_EQ(decode(t, t.encode("a<t>a <t>>  a")), "a<t>a <t>>  a");
+  EXPECT_FALSE(t.is_end(kTag));
+  EXPECT_EQ(t.decode(kBos, kA), "a");
+}
+
+TEST(Tokenizer, RestoresTextsWithUserDefinedTokens) {
+  const Tokenizer t = tokenizer_of_kinds({{"▁", 1}, {"a", 1}, {"<", 1}, {"t", 1}, {">", 1}, {"a<", 1}, {"▁a", 1},
+                                          {"<t>", 4}, {"<t>>", 4}, {"  ", 4}, {"a▁a", 4}});
+  std::mt19937 random(1);
+  for (int trial = 0; trial < 500; ++trial) {
+    std::string text;
+    for (std::size_t length = random() % 30; text.size() < length;) text += "a <t>"[random() % 5];
+    EXPECT_EQ(decode(t, t.encode(text)), text);
+  }
+}
+
+TEST(Tokenizer, BeginsAndEndsTextsAsTheFileSays) {
+  const auto with = [](const std::function<void(GgufParts&)>& add) {
+    return tokenizer_of_kinds({{"▁", 1}, {"a", 1}, {"▁a", 1}}, add);
+  };
+  const Tokenizer usual = with({});
+  EXPECT_EQ(usual.encode("a"), (Tokens{1, 5}));
+  EXPECT_EQ(usual.encode_beginning("a"), (Tokens{1, 5}));
+  const Tokenizer without = with([](auto& f) { f.flag("tokenizer.ggml.add_bos_token", false); });
+  EXPECT_EQ(without.encode("a"), (Tokens{5}));
+  EXPECT_EQ(without.encode(""), Tokens{});
+  const Tokenizer ended = with([](auto& f) { f.flag("tokenizer.ggml.add_eos_token", true); });
+  EXPECT_EQ(ended.encode("a"), (Tokens{1, 5, 2}));
+  EXPECT_EQ(ended.encode_beginning("a"), (Tokens{1, 5})) << "what is continued has not ended";
+}
+
+TEST(Tokenizer, NeedsBosOnlyWhereTextsBeginWithIt) {
+  GgufParts file;
+  file.text("tokenizer.ggml.model", "llama");
+  file.texts("tokenizer.ggml.tokens", {"</s>", "▁", "a"});
+  file.numbers<float>("tokenizer.ggml.scores", 6, {0, 0, 0});
+  file.u32("tokenizer.ggml.eos_token_id", 0);
+  EXPECT_EQ(error_of(file), "gguf: key tokenizer.ggml.bos_token_id is missing");
+  file.flag("tokenizer.ggml.add_bos_token", false);
+  const Tokenizer t{Gguf(file.bytes())};
+  EXPECT_EQ(t.encode("a"), (Tokens{1, 2}));
+  EXPECT_THROW(t.bos(), std::runtime_error);
+}
+
+TEST(Tokenizer, EndsATextAtEveryTokenThatEndsOne) {
+  const std::vector<std::pair<std::string, std::int32_t>> pieces{
+      {"<turn>", 3}, {"<message>", 3}, {"<pad>", 3},   {"<repository>", 3},
+      {"<file>", 3}, {"<|im_end|>", 3}, {"<|end|>", 1}, {"a", 1}};
+  const Tokenizer t = tokenizer_of_kinds(pieces, [](auto& f) {
+    f.u32("tokenizer.ggml.eot_token_id", 3);
+    f.u32("tokenizer.ggml.eom_token_id", 4);
+    f.u32("tokenizer.ggml.fim_pad_token_id", 5);
+    f.u32("tokenizer.ggml.fim_rep_token_id", 6);
+    f.u32("tokenizer.ggml.fim_sep_token_id", 7);
+  });
+  for (Token token = 1; token <= 8; ++token) EXPECT_TRUE(t.is_end(token)) << token;
+  EXPECT_FALSE(t.is_end(0));
+  EXPECT_FALSE(t.is_end(9)) << "a piece that a text may contain";
+  EXPECT_FALSE(t.is_end(10));
+  EXPECT_FALSE(tokenizer_of_kinds(pieces).is_end(3));
+}
+
 TEST(Tokenizer, RestoresAnyBytes) {
   const Tokenizer t = tokenizer({{"▁", 0}, {"a", 0}, {"aa", -1}, {"▁a", -2}, {"é", -3}});
   std::mt19937 random(1);
@@ -144,6 +238,8 @@ TEST(Tokenizer, NamesWhatIsWrongWithAFile) {
             "gguf: key tokenizer.ggml.scores has 1 elements for 2 tokens");
   EXPECT_EQ(with({"a", "b"}, {0, 0}, {1, 1, 1}, 1),
             "gguf: key tokenizer.ggml.token_type has 3 elements for 2 tokens");
+  EXPECT_EQ(with({"a", "b"}, {0, 0}, {1, 7}, 1),
+            "gguf: key tokenizer.ggml.token_type: element 1 is 7, but only 1 to 6 are supported");
   EXPECT_EQ(with({"a", "b"}, {0, NAN}, {1, 1}, 1),
             "gguf: key tokenizer.ggml.scores: element 1 is not finite");
   EXPECT_EQ(with({"a", "b"}, {0, 0}, {1, 6}, 1),

@@ -163,6 +163,26 @@ TEST_F(WholeFileTest, MayBeNamedWithoutAFolder) {
   EXPECT_EQ(read_file(previous_), "old");
 }
 
+TEST_F(WholeFileTest, CanBeAskedForBeforeLongWork) {
+  replace(path_, "old");
+  require_writable(path_);
+  EXPECT_EQ(read_file(path_), "old");
+  EXPECT_EQ(folder_.names(), Names{"file"});
+  const auto path = folder_.path() / "none" / "file";
+  EXPECT_EQ(error_of([&] { require_writable(path); }),
+            "cannot write \"" + path.string() + "\": No such file or directory");
+  std::string message;
+  {
+    const FullDisk disk(2);
+    message = error_of([&] { write_whole(path_, "new"); });
+  }
+  EXPECT_EQ(message, "cannot write \"" + path_.string() + "\": " + FullDisk::error());
+  EXPECT_EQ(read_file(path_), "old");
+  write_whole(path_, "new");
+  EXPECT_EQ(read_file(path_), "new");
+  EXPECT_EQ(folder_.names(), Names{"file"});
+}
+
 TEST_F(WholeFileTest, IsReadWhole) {
   replace(path_, std::string_view("a\0\xFF\n", 4));
   const auto bytes = read_whole(path_, "test");

@@ -14,7 +14,7 @@ HWY_BEFORE_NAMESPACE();
 namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
-TEST(PageScores, AreTheLargestScoreOfTheirPositions) {
+TEST(PageScores, AreTheLargestBoundOfTheirPositions) {
   for (const std::size_t page_size : {16u, 27u}) {
     auto p = test::random_problem<BF16>({page_size * 20 + 3, 12, 4, 3}, page_size);
     test::fill_row(test::row_at(p.keys, page_size * 3 + 1, 12), 12, test::kNan);
@@ -31,16 +31,25 @@ TEST(PageScores, AreTheLargestScoreOfTheirPositions) {
       std::vector<float> all(round_up(pages.count, kBlock));
       Workspace ws;
       page_scores(q, p.kv(), boxes, pages, all.data(), ws);
-      const Scores<float> s = scores(Source::kBoxes, q, with_index(p.kv(), boxes), ws);
+      std::vector<float> bounds(boxes.pages(), -kInfinity<float>);
+      box_bounds(box_query<BF16>(q, ws), boxes, boxes.pages(), [](std::size_t page) { return page; }, ws,
+                 [&](std::size_t page, std::size_t count, const float*, const float* high) {
+                   for (std::size_t i = 0; i < 3 * count; ++i) {
+                     float& bound = bounds[page + i % count];
+                     bound = std::max(bound, high[i / count * kBlock + i % count]);
+                   }
+                 });
+      const Logits<float> s = logits(q, p.kv(), ws);
       for (std::size_t rank = 0; rank < pages.count; ++rank) {
         float largest = -kInfinity<float>;
         const Span span = intersect(pages.span(rank), q.visible);
         for (std::size_t h = 0; h < 3; ++h) {
           for (Position i = span.first; i < span.last; ++i) {
-            const float x = s.of.of_head(h)[i - q.visible.first];
+            const float x = s.of_head(h)[i - q.visible.first];
             if (x > largest) largest = x;
           }
         }
+        if (bounds[pages.page(rank)] < kInfinity<float>) largest = bounds[pages.page(rank)];
         EXPECT_EQ(all[rank], largest) << "page " << pages.page(rank);
         EXPECT_EQ(largest == -kInfinity<float>, pages.page(rank) == 7);
       }

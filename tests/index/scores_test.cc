@@ -160,15 +160,19 @@ TEST(Scores, AreComputedOnceForAQuery) {
   const auto kv = sketches.beside(p.kv());
   Workspace ws;
   const Query q = p.query().resolved(600);
-  const auto first = kernel::scores(Source::kSketch4, q, kv, ws);
-  const float four = first.of.data[10];
-  const_cast<float*>(first.of.data)[10] = 77;
-  EXPECT_EQ(kernel::scores(Source::kSketch4, q, kv, ws).of.data[10], 77) << "computed again";
-  const float eight = kernel::scores(Source::kSketch8, q, kv, ws).of.data[10];
-  EXPECT_NE(eight, 77);
-  EXPECT_NE(eight, four);
-  EXPECT_EQ(kernel::scores(Source::kSketch4, q, kv, ws).of.data[10], four);
-  const_cast<float*>(kernel::scores(Source::kSketch4, q, kv, ws).of.data)[10] = 1e6f;
+  {
+    const kernel::Asking asking(q, kv, ws);
+    const auto first = kernel::scores(Source::kSketch4, q, kv, ws);
+    const float four = first.of.data[10];
+    const_cast<float*>(first.of.data)[10] = 77;
+    EXPECT_EQ(kernel::scores(Source::kSketch4, q, kv, ws).of.data[10], 77) << "computed again";
+    const float eight = kernel::scores(Source::kSketch8, q, kv, ws).of.data[10];
+    EXPECT_NE(eight, 77);
+    EXPECT_NE(eight, four);
+    EXPECT_EQ(kernel::scores(Source::kSketch4, q, kv, ws).of.data[10], four);
+    const_cast<float*>(kernel::scores(Source::kSketch4, q, kv, ws).of.data)[10] = 1e6f;
+  }
+  const kernel::Asking asking(q, kv, ws);
   Selection selection;
   kernel::select_resolved(TopK{1, Source::kSketch4}, q, kv, selection, ws);
   ASSERT_EQ(selection.picks().size(), 1u);

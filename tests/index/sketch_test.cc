@@ -160,7 +160,7 @@ TYPED_TEST(SketchOf, BytesAreCountedExactly) {
       const std::size_t group = kBits == 1 ? std::max<std::size_t>(8, std::bit_ceil(d)) : 32 / kBits;
       const std::size_t columns = (d + group - 1) / group * group;
       const std::size_t numbers = kBits == 8 ? 2 : 1;  // of 16 bits a key
-      EXPECT_EQ(sketch.bytes(), segments * (256 * (columns * kBits / 8 + 2 * numbers) + 2 * d + (kBits == 8 ? 4 : 0)) +
+      EXPECT_EQ(sketch.bytes(), segments * (256 * (columns * kBits / 8 + 2 * numbers) + 2 * d + (kBits == 8 ? 4 : 0) + 8) +
                                     unsketched * 8)
           << d << " columns, " << n << " keys";
     }
@@ -171,7 +171,7 @@ TYPED_TEST(SketchOf, BytesAreCountedExactly) {
 TYPED_TEST(SketchOf, BytesOfAKeyOf128Columns) {
   const auto p = random_problem<BF16>({1024, 128, 1, 1}, 1);
   const double each = static_cast<double>(sketch_of<TypeParam>(p.kv()).bytes()) / 1024;
-  EXPECT_NEAR(each, TypeParam::kSource == Source::kSketch1 ? 19 : TypeParam::kSource == Source::kSketch4 ? 67 : 133, 0.02);
+  EXPECT_NEAR(each, TypeParam::kSource == Source::kSketch1 ? 19 : TypeParam::kSource == Source::kSketch4 ? 67 : 133, 0.05);
 }
 
 TYPED_TEST(SketchOf, CentresAreTheMeansOfTheFiniteKeys) {

@@ -260,12 +260,14 @@ TEST(PoolMaxOf, AListWithAndWithoutKnownLogits) {
   selection.add(Span{40, 90});
   const std::vector<Position> list = {0, 7, 39, 40, 89, 90, 91, 123, 400, 499};
   const std::vector<Position> left = {0, 7, 39, 90, 91, 123, 400, 499};
+  const auto kv = p.kv();
   Workspace ws, other;
-  const Logits<float> all = logits(q, p.kv(), other);
+  const Asking asking(q, kv, other);
+  const Logits<float> all = logits(q, kv, other);
   const std::vector<float> before(all.data, all.data + 3 * all.stride);
   for (Workspace* of : {&ws, &other}) {
     const std::uint64_t read = of->reads.keys;
-    const Pooled<float> x = pool_max_of(std::span<const Position>(list), q, p.kv(), selection, *of);
+    const Pooled<float> x = pool_max_of(std::span<const Position>(list), q, kv, selection, *of);
     ASSERT_EQ(x.count, left.size());
     for (std::size_t j = 0; j < left.size(); ++j) {
       EXPECT_EQ(x.positions[j], left[j]);

@@ -430,9 +430,49 @@ mutant "a segment is sketched before it is complete" index/sketch-inl.h index/sk
     if (kv.size() - sketch.sketched() < static_cast<Position>(sketch.segment()) - 1) break;
 EOF
 mutant "truncate keeps the note of a key" index/sketch-inl.h index/sketch_test.cc <<'EOF'
-unsketched[unsketched.size() - 1] >= static_cast<Position>(keys)) {
+  while (count != 0 && list[count - 1] >= end) --count;
 ===
-unsketched[unsketched.size() - 1] > static_cast<Position>(keys)) {
+  while (count != 0 && list[count - 1] > end) --count;
+EOF
+mutant "truncate keeps the fingerprint of a segment" index/sketch-inl.h index/verify_test.cc <<'EOF'
+  Access::fingerprints(sketch).resize(segments);
+===
+EOF
+mutant "rows of a fingerprint in any order" index/fingerprint-inl.h index/fingerprint_test.cc <<'EOF'
+    steps_ += whole / kStripe + (whole != size ? 1 : 0);
+===
+EOF
+mutant "the last bytes of a row have no fingerprint" index/fingerprint-inl.h index/fingerprint_test.cc <<'EOF'
+      if (whole != size) mix(rest);
+===
+EOF
+mutant "strict looks at the oldest piece only" index/verify-inl.h attend/strict_test.cc <<'EOF'
+      check(pieces - 1);
+===
+      check(0);
+EOF
+mutant "lengths of indexes unchecked without check" attend/layer-inl.h attend/strict_test.cc <<'EOF'
+    for (const Kv& kv : kv_.heads) check_indexes_cover(kv);
+===
+EOF
+mutant "append cuts before it has memory" index/sketch-inl.h memory/indexes_test.cc <<'EOF'
+  // All memory first: a sketch that cannot grow is the one it was.
+===
+  truncate(sketch, kv, from);
+EOF
+mutant "reserve forgets the ranks" attend/reserve-inl.h attend/reserve_test.cc <<'EOF'
+      case Workspace::kRanks: return by_position;
+===
+      case Workspace::kRanks: return 0;
+EOF
+mutant "half again of nearly all memory" core/buffer.h core/limits_test.cc <<'EOF'
+capacity < kMost - more ? capacity + more : kMost
+===
+capacity + more
+EOF
+mutant "a workspace counts bytes that wrap" core/workspace.h core/limits_test.cc <<'EOF'
+    if (count > Buffer<std::byte>::kMost / sizeof(T)) fail_to_allocate();
+===
 EOF
 mutant "tail not scored" index/scores-inl.h index/scores_test.cc <<'EOF'
   if (tail.size() > 0) score_run(
@@ -485,9 +525,9 @@ sample.log_weight(tail.log_proposal[sample.ranks[j]]); });
 sample.log_weight(logits(q, kv, ws).data[sample.ranks[j]]); });
 EOF
 mutant "external scores of another row" index/scores-inl.h index/external_rank_test.cc <<'EOF'
-external.scores.row(static_cast<std::size_t>(row));
+external.scores.row(row);
 ===
-external.scores.row(external.scores.rows - 1 - static_cast<std::size_t>(row));
+external.scores.row(external.scores.rows - 1 - row);
 EOF
 
 # ---- gradients -------------------------------------------------------------------------------------------------------
@@ -589,9 +629,9 @@ static_cast<std::size_t>(first) / tables.segment() * d;
 static_cast<std::size_t>(first) / tables.segment() * 0;
 EOF
 mutant "LSH truncate keeps the note of a key" index/lsh-inl.h index/lsh_test.cc <<'EOF'
-unhashed[unhashed.size() - 1] >= hashed) un
+  unhashed.resize(count_below(unhashed, hashed));
 ===
-unhashed[unhashed.size() - 1] > hashed) un
+  unhashed.resize(count_below(unhashed, n));
 EOF
 mutant "LSH truncate keeps a centre too many" index/lsh-inl.h index/lsh_test.cc <<'EOF'
   const Position centres = n / segment + (n % segment >= static_cast<Position>(LshTables::kOfCentre) ? 1 : 0);
@@ -599,8 +639,9 @@ mutant "LSH truncate keeps a centre too many" index/lsh-inl.h index/lsh_test.cc 
   const Position centres = n / segment + 1;
 EOF
 mutant "LSH truncate keeps a part too many" index/lsh_parts-inl.h index/lsh_test.cc <<'EOF'
-  --kept_parts;
+  const std::size_t kept_parts = cut.before;
 ===
+  const std::size_t kept_parts = cut.before + 1;
 EOF
 mutant "LSH part forgets where a run begins" index/lsh_parts-inl.h index/lsh_parts_test.cc <<'EOF'
 static_cast<std::uint16_t>(run->first));
@@ -619,14 +660,13 @@ mutant "LSH part of the first part's tables" index/lsh_parts-inl.h index/lsh_tes
 ===
       if (part.first >= first) parts[count++] = {part.first, part.size, parts[0].starts ? parts[0].starts : part.starts, part.positions};
 EOF
-mutant "LSH codes wait for a part that never comes" index/lsh-inl.h index/lsh_memory_test.cc <<'EOF'
-  make_parts(tables, end_of_parts);  // for which there was no memory the last time
+mutant "LSH truncate keeps fingerprints" index/lsh-inl.h index/verify_test.cc <<'EOF'
+  LshAccess::fingerprints(tables).resize(static_cast<std::size_t>(hashed) / LshTables::kAtOnce);
 ===
 EOF
-mutant "LSH size falls while it grows" index/lsh-inl.h index/lsh_memory_test.cc <<'EOF'
-std::max(tables.size(), tables.hashed());
+mutant "LSH room for parts forgotten" index/lsh-inl.h memory/indexes_test.cc <<'EOF'
+  LshAccess::scratch(tables).reserve_exactly(append_scratch(tables, part_scratch(tables, part)));
 ===
-tables.hashed();
 EOF
 mutant "LSH one collision for two" index/collisions-inl.h index/collisions_test.cc <<'EOF'
   const std::size_t shift = least == 1 ? 0 : 32;
@@ -726,7 +766,9 @@ EOF
 
 # build <include folder> <test> <program> <log>
 build() {
-  "${CXX:-g++}" -std=c++20 -O1 -march=native -w -I"$1" -Itests -I. "tests/${2%%:*}" -o "$3" -lgtest -lgtest_main \
+  local also=
+  case $2 in memory/*) also=tests/memory/allocator_test.cc ;; esac  # the operator new of that program
+  "${CXX:-g++}" -std=c++20 -O1 -march=native -w -I"$1" -Itests -I. "tests/${2%%:*}" $also -o "$3" -lgtest -lgtest_main \
     -lpthread 2> "$4"
 }
 

@@ -96,7 +96,8 @@ testing::AssertionResult same_sketch(const Sketch<kBits>& a, const Sketch<kBits>
                            same_buffer("rests", Access::rests(a), Access::rests(b)),
                            same_buffer("centres", Access::centres(a), Access::centres(b)),
                            same_buffer("reach", Access::reach(a), Access::reach(b)),
-                           same_buffer("unsketched", Access::unsketched(a), Access::unsketched(b))}) {
+                           same_buffer("unsketched", Access::unsketched(a), Access::unsketched(b)),
+                           same_buffer("fingerprints", a.fingerprints(), b.fingerprints())}) {
     if (!same) return same;
   }
   return testing::AssertionSuccess();
@@ -162,7 +163,8 @@ inline testing::AssertionResult same_tables(const LshTables& a, const LshTables&
                            same_buffer("positions", Access::positions(a), Access::positions(b)),
                            same_buffer("codes", Access::codes(a), Access::codes(b)),
                            same_buffer("centres", Access::centres(a), Access::centres(b)),
-                           same_buffer("unhashed", Access::unhashed(a), Access::unhashed(b))}) {
+                           same_buffer("unhashed", Access::unhashed(a), Access::unhashed(b)),
+                           same_buffer("fingerprints", a.fingerprints(), b.fingerprints())}) {
     if (!same) return same;
   }
   return testing::AssertionSuccess();

@@ -2,6 +2,7 @@
 // A run that was stopped goes on to the same bits or not at all.
 #include "train/checkpoint.h"
 
+#include <algorithm>
 #include <bit>
 #include <chrono>
 #include <csignal>
@@ -11,6 +12,7 @@
 #include <thread>
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -180,6 +182,19 @@ TEST_F(CheckpointFile, IsRefusedWhenThereIsNone) {
   EXPECT_EQ(error(), "checkpoint: \"" + path_.string() + "\" is not a file");
   std::filesystem::create_directory(path_);
   EXPECT_EQ(error(), "checkpoint: \"" + path_.string() + "\" is not a file");
+}
+
+// 3 GB, and less memory than that: the first eight bytes say that it is none.
+TEST_F(CheckpointFile, IsKnownByItsMagic) {
+  write_file(path_, "not ours");
+  std::filesystem::resize_file(path_, std::uintmax_t{3} << 30);  // takes no room on disk
+  rlimit before{};
+  getrlimit(RLIMIT_AS, &before);
+  const rlimit little{std::min(before.rlim_max, rlim_t{1} << 30), before.rlim_max};
+  setrlimit(RLIMIT_AS, &little);
+  const std::string message = error();
+  setrlimit(RLIMIT_AS, &before);
+  EXPECT_EQ(message, "checkpoint \"" + path_.string() + "\": magic is not skim run");
 }
 
 TEST_F(CheckpointFile, KeepsTheOneBefore) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The model that comes with the library: what its page says of it.
+#include <cmath>
 #include <filesystem>
 
 #include <gtest/gtest.h>
@@ -7,6 +8,7 @@
 #include "evaluate.h"
 #include "generate/model.h"
 #include "model_file.h"
+#include "support/scratch_folder.h"
 
 namespace train {
 namespace {
@@ -52,6 +54,20 @@ TEST(OurModel, FindsANeedleInItsWholeContext) {
 TEST(OurModel, FindsItWithTopK) { EXPECT_GE(of("needle", "dense", "topk(64)", 24).accuracy(), 0.9); }
 TEST(OurModel, DoesNotFindItInAWindow) {
   EXPECT_LE(of("needle", "dense", "sinks(4)+window(124)", 24).accuracy(), 0.25);
+}
+
+TEST(Evaluation, OfWeightsThatAreNotNumbersIsNone) {
+  const engine::Gguf file = engine::Gguf::read(kModel);
+  const engine::Shape shape = engine::Llama(file).shape();
+  const Transformer<float> model(shape);
+  const Corpus corpus = Corpus::read({kData / "revelation.txt"});
+  std::vector<float> weights = load_weights(file, shape);
+  weights.back() = NAN;
+  const std::string error = skim::test::error_of([&] {
+    evaluate(model, weights, make_task("text", corpus, Part::kTraining), 128, 1, 1,
+             [&] { return std::make_unique<TrainedAttention<float>>(shape, skim::parse("dense")); }, 1);
+  });
+  EXPECT_EQ(error, "train: token 1 of a text has a loss of nan");
 }
 
 TEST(OurModel, KnowsEnglish) {

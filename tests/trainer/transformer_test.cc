@@ -3,6 +3,7 @@
 #include "transformer.h"
 
 #include <cmath>
+#include <functional>
 #include <numeric>
 #include <random>
 #include <string>
@@ -176,6 +177,32 @@ TEST(ModelFile, OfAnotherVocabularyIsRefused) {
   const engine::Gguf read = engine::Gguf::read(folder.path() / "model.gguf");
   EXPECT_EQ(skim::test::error_of([&] { load_weights(read, shape); }),
             "train: the file is no model of bytes: it has 259 tokens, those of train run are 260");
+}
+
+TEST(ModelFile, OfOtherPositionsIsRefused) {
+  const engine::Shape shape = small_shape();
+  const skim::test::ScratchFolder folder;
+  const auto error_with = [&](const std::function<void(engine::GgufWriter&)>& add) {
+    engine::GgufWriter file;
+    write_vocabulary(file);
+    file.number("llama.rope.freq_base", static_cast<float>(kTheta));
+    file.number("llama.attention.layer_norm_rms_epsilon", static_cast<float>(kEpsilon));
+    add(file);
+    file.write(folder.path() / "model.gguf");
+    const engine::Gguf read = engine::Gguf::read(folder.path() / "model.gguf");
+    return skim::test::error_of([&] { load_weights(read, shape); });
+  };
+  const std::string expected =
+      "train: the file rotates a part of each head only or scales positions (keys llama.rope.*, tensor "
+      "rope_freqs.weight), which is not supported";
+  EXPECT_EQ(error_with([](auto& f) { f.number("llama.rope.scaling.factor", 4); }), expected);
+  EXPECT_EQ(error_with([](auto& f) { f.count("llama.rope.dimension_count", 2); }), expected);
+  EXPECT_EQ(error_with([&](auto& f) {
+              std::vector<float> divisors(shape.head_size / 2, 2.0f);
+              f.tensor("rope_freqs.weight", engine::TensorType::kF32, {divisors.size()}, divisors);
+            }),
+            expected);
+  EXPECT_NE(error_with([](auto&) {}).find(" is missing"), std::string::npos) << "a tensor";
 }
 
 TEST(Transformer, RefusesATextBeyondItsContext) {

@@ -15,6 +15,7 @@
 #include "skim/attend/layer.h"
 #include "skim/attend/many_rows-inl.h"
 #include "skim/attend/options.h"
+#include "skim/index/verify-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
@@ -198,6 +199,7 @@ class Layer {
     if (q.heads == 0 || q.heads % kv_.kv_heads != 0) {
       fail("skim::attend: ", q.heads, " query heads cannot share ", kv_.kv_heads, " KV heads evenly");
     }
+    if (q.heads > kMostColumns) fail("skim::attend: q has ", q.heads, " heads but must have at most ", kMostColumns);
     if (kv_.heads.size() % kv_.kv_heads != 0) {
       fail("skim::attend: ", kv_.heads.size(), " KV views are not a multiple of kv_heads, ", kv_.kv_heads);
     }
@@ -283,6 +285,18 @@ class Layer {
     if ((sources(estimator) & sources_bit(Source::kExternal)) != 0) check_external();
     if (recorded && leaves_summaries(estimator)) {
       fail("skim::attend: a record holds positions but `summaries` stands for pages, by their means");
+    }
+  }
+
+  /// Throws std::invalid_argument when an index is not as long as its keys, whatever the options; and, if they are strict,
+  /// when some of what it has seen is not what is there now.
+  void check_beside(bool strict) const {
+    for (const Kv& kv : kv_.heads) check_indexes_cover(kv);
+    if (!strict) return;
+    for (std::size_t i = 0; i < kv_.heads.size(); ++i) {
+      Stream stream = query_.stream;
+      stream.head = static_cast<std::uint32_t>(i);
+      verify_some(i, kv_.heads[i], Draws(stream, kv_.heads[i].size()));
     }
   }
 
@@ -445,7 +459,8 @@ void attend_split(const E& estimator, const Layer& layer, const RowRange& row, s
 /// single rows by rounding; Options::row_invariant gives them the bits of single rows too.
 ///
 /// Allocates nothing after warm-up when options bring workspaces.
-/// Throws std::invalid_argument, before anything is written, on shapes that do not fit.
+/// Throws std::invalid_argument, before anything is written, on shapes that do not fit. When memory runs out (or a thread
+/// throws) some rows of state may have been written; call again with the same workspaces when there is some.
 template <Estimator E, class Real, class Kv>
 void attend(const E& estimator, const BasicLayerQuery<Real>& query, const LayerKv<Kv>& kv,
             const BasicLayerState<Real>& state, const Options& options = {}) {
@@ -465,6 +480,7 @@ void attend(const E& estimator, const BasicLayerQuery<Real>& query, const LayerK
     layer.check(workspaces[0]);
     layer.check_estimator(estimator, options.record != nullptr);
   }
+  layer.check_beside(options.strict);
   SelectionRecord* record = options.record;
   if (record != nullptr) layer.begin(*record, threads);
   if (layer.units() == 0) return;

@@ -10,6 +10,7 @@
 
 #include "skim/core/error.h"
 #include "skim/core/position.h"
+#include "skim/core/source.h"
 
 namespace skim::inline SKIM_ABI {
 
@@ -78,6 +79,12 @@ class Budget {
   double exponent_;
   std::size_t minimum_;
 };
+
+/// The most that a stage selects of n visible positions: what `by` cannot rank (has_own_scale) is not on its budget, and
+/// how much that is only the index knows.
+inline std::size_t most_selected(const Budget& budget, Source by, std::size_t n) {
+  return has_own_scale(by) ? n : budget.count(static_cast<Position>(n));
+}
 
 /// ceil(share * n), share in [0, 1], and at least `minimum`.
 constexpr Budget fraction(double share, std::size_t minimum = 0) {

@@ -7,12 +7,14 @@
 #define SKIM_CORE_BUFFER_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <new>
 #include <type_traits>
 #include <utility>
 
 #include "skim/core/config.h"
+#include "skim/core/error.h"
 
 namespace skim::inline SKIM_ABI {
 
@@ -22,6 +24,8 @@ class Buffer {
 
  public:
   static constexpr std::align_val_t kAlign{64};
+  /// Elements whose bytes can be counted.
+  static constexpr std::size_t kMost = static_cast<std::size_t>(PTRDIFF_MAX) / sizeof(T);
 
   Buffer() = default;
   Buffer(const Buffer& other) { assign(other); }
@@ -50,6 +54,8 @@ class Buffer {
 
   void clear() { size_ = 0; }
 
+  // Whatever grows throws std::bad_alloc where there is no memory, and has then changed nothing.
+
   /// New elements have no defined value.
   void resize(std::size_t size) {
     reserve(size);
@@ -61,10 +67,18 @@ class Buffer {
     data_[size_++] = value;
   }
 
+  /// At least so much, and half again, so that a cache that grows by one token does not allocate at each.
   void reserve(std::size_t capacity) {
     if (capacity <= capacity_) return;
-    // Half again as much, so that a cache that grows by one token does not allocate at each.
-    capacity += capacity / 2 + 64 / sizeof(T) + 1;
+    if (capacity > kMost) fail_to_allocate();
+    const std::size_t more = capacity / 2 + 64 / sizeof(T) + 1;
+    reserve_exactly(capacity < kMost - more ? capacity + more : kMost);
+  }
+
+  /// The same without the half, for somebody who knows how much it will be.
+  void reserve_exactly(std::size_t capacity) {
+    if (capacity <= capacity_) return;
+    if (capacity > kMost) fail_to_allocate();
     T* fresh = static_cast<T*>(::operator new(capacity * sizeof(T), kAlign));
     if (size_ != 0) std::memcpy(fresh, data_, size_ * sizeof(T));
     ::operator delete(data_, kAlign);

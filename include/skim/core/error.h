@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -35,6 +36,17 @@ template <class... Parts>
   throw std::invalid_argument(text);
 #else
   std::fprintf(stderr, "%s\n", text.c_str());
+  std::abort();
+#endif
+}
+
+/// Throws std::bad_array_new_length, a std::bad_alloc: for more memory than there are addresses. Without exceptions it
+/// aborts, as `new` does.
+[[noreturn]] SKIM_COLD inline void fail_to_allocate() {
+#if defined(__cpp_exceptions)
+  throw std::bad_array_new_length();
+#else
+  std::fprintf(stderr, "skim: more memory asked for than there are addresses\n");
   std::abort();
 #endif
 }

@@ -43,7 +43,7 @@ inline constexpr Span kEverything{0, std::numeric_limits<Position>::max()};
 /// The sliding window of a model: the newest `width` positions up to and including `position`. It is a
 /// visible range, an intersection; the estimator `Window` is a union.
 constexpr Span sliding_window(Position position, Position width) {
-  return {std::max<Position>(0, position + 1 - width), position + 1};
+  return {width > position ? 0 : position + 1 - std::max<Position>(0, width), position + 1};
 }
 
 }  // namespace skim::inline SKIM_ABI

@@ -9,9 +9,11 @@
 #include <limits>
 #include <memory>
 #include <span>
+#include <utility>
 
 #include "skim/core/buffer.h"
 #include "skim/core/error.h"
+#include "skim/core/limits.h"
 #include "skim/core/position.h"
 #include "skim/core/selection.h"
 
@@ -81,14 +83,17 @@ struct RecordAccess {
   /// Room for as many entries, nothing selected in any.
   static void resize(SelectionRecord& r, std::size_t rows, std::size_t kv_heads, std::size_t per_unit,
                      std::size_t workers) {
-    if (workers > r.shelf_count_) {
-      r.shelves_ = std::make_unique<Shelf[]>(workers);
+    // All memory first: a record that cannot grow is the one it was.
+    std::unique_ptr<Shelf[]> shelves;
+    if (workers > r.shelf_count_) shelves = std::make_unique<Shelf[]>(workers);
+    r.entries_.resize(checked_product(checked_product(rows, kv_heads), per_unit));
+    if (shelves != nullptr) {
+      r.shelves_ = std::move(shelves);
       r.shelf_count_ = workers;
     }
     r.rows_ = rows;
     r.kv_heads_ = kv_heads;
     r.per_unit_ = per_unit;
-    r.entries_.resize(rows * kv_heads * per_unit);
     if (!r.entries_.empty()) std::memset(r.entries_.data(), 0, r.entries_.size() * sizeof(Entry));
   }
 };
@@ -116,23 +121,25 @@ static inline void write_down(SelectionRecord& record, std::size_t i, const Sele
          selection.summaries().size());
   }
   auto& shelf = RecordAccess::shelves(record)[worker];
-  auto& entry = RecordAccess::entry(record, i);
-  entry = {worker + 1,   shelf.spans.size(),       selection.spans().size(), shelf.picks.size(),
-           picks.size(), shelf.log_weights.size(), false};
+  RecordAccess::Entry entry{worker + 1,   shelf.spans.size(),       selection.spans().size(), shelf.picks.size(),
+                            picks.size(), shelf.log_weights.size(), false};
   for (const Span& span : selection.spans()) shelf.spans.push_back(span);
   for (const Pick& pick : picks) {
     shelf.picks.push_back(static_cast<std::uint32_t>(pick.position));
     entry.has_weights = entry.has_weights || pick.log_weight != 0;
   }
-  if (!entry.has_weights) return;
-  for (const Pick& pick : picks) shelf.log_weights.push_back(pick.log_weight);
+  if (entry.has_weights) {
+    for (const Pick& pick : picks) shelf.log_weights.push_back(pick.log_weight);
+  }
+  RecordAccess::entry(record, i) = entry;  // last: without memory for it nothing is selected
 }
 
 /// The same for a row that reads one span.
 static inline void write_down(SelectionRecord& record, std::size_t i, Span span, std::size_t worker) {
   auto& shelf = RecordAccess::shelves(record)[worker];
-  RecordAccess::entry(record, i) = {worker + 1, shelf.spans.size(), span.size() > 0 ? 1u : 0u, 0, 0, 0, false};
+  const std::size_t at = shelf.spans.size();
   if (span.size() > 0) shelf.spans.push_back(span);
+  RecordAccess::entry(record, i) = {worker + 1, at, span.size() > 0 ? 1u : 0u, 0, 0, 0, false};
 }
 
 /// Bytes that hold what is written down.

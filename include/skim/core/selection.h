@@ -58,11 +58,21 @@ class Selection {
 struct SelectionAccess {
   static Buffer<Span>& spans(Selection& s) { return s.spans_; }
   static Buffer<Pick>& picks(Selection& s) { return s.picks_; }
+  static Buffer<Pick>& summaries(Selection& s) { return s.summaries_; }
   static Buffer<Span>& spare_spans(Selection& s) { return s.spare_spans_; }
   static Buffer<Pick>& spare_picks(Selection& s) { return s.spare_picks_; }
   static std::size_t& merged_spans(Selection& s) { return s.merged_spans_; }
   static std::size_t& merged_picks(Selection& s) { return s.merged_picks_; }
 };
+
+/// Room for so many spans, picks and summaries each.
+static inline void reserve_selection(Selection& selection, std::size_t count) {
+  using Access = SelectionAccess;
+  for (auto* spans : {&Access::spans(selection), &Access::spare_spans(selection)}) spans->reserve_exactly(count);
+  for (auto* picks : {&Access::picks(selection), &Access::spare_picks(selection), &Access::summaries(selection)}) {
+    picks->reserve_exactly(count);
+  }
+}
 
 }  // namespace skim::inline SKIM_ABI
 

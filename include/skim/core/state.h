@@ -6,6 +6,7 @@
 #include <cstddef>
 
 #include "skim/core/buffer.h"
+#include "skim/core/limits.h"
 #include "skim/core/rows.h"
 
 namespace skim::inline SKIM_ABI {
@@ -35,7 +36,7 @@ class BasicState {
  public:
   BasicState() = default;
   BasicState(std::size_t heads, std::size_t value_dim) : heads_(heads), value_dim_(value_dim) {
-    out_.resize(heads * value_dim);
+    out_.resize(checked_product(heads, value_dim));
     lse_.resize(heads);
   }
 

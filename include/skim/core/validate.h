@@ -12,6 +12,7 @@
 #include "skim/core/buffer.h"
 #include "skim/core/error.h"
 #include "skim/core/kv.h"
+#include "skim/core/limits.h"
 #include "skim/core/query.h"
 #include "skim/core/selection.h"
 #include "skim/core/state.h"
@@ -50,11 +51,20 @@ void check_stride(const char* what, std::size_t rows, std::ptrdiff_t stride, std
   }
 }
 
+/// Throws when a KV head is larger than what calls can count the bytes of: rows with a stride of 0 may be any number.
+template <class Kv>
+void check_limits(const Kv& kv) {
+  check_between("skim::attend: number of keys", kv.size(), Position{0}, kMostPositions);
+  check_between("skim::attend: columns of the keys", kv.key_dim(), std::size_t{1}, kMostColumns);
+  check_between("skim::attend: columns of the values", kv.value_dim(), std::size_t{1}, kMostColumns);
+}
+
 /// Shapes of a KV head. A user's own KV type is checked for its dimensions only.
 template <class Kv>
 void check_kv(const Kv& kv, Buffer<std::uint64_t>&) {
   if (kv.key_dim() == 0) fail("skim::attend: keys have 0 columns but need at least 1");
   if (kv.value_dim() == 0) fail("skim::attend: values have 0 columns but need at least 1");
+  check_limits(kv);
 }
 
 template <class K, class V>
@@ -66,6 +76,7 @@ void check_kv(const ContiguousKv<K, V>& kv, Buffer<std::uint64_t>&) {
   }
   check_stride<K>("keys", kv.keys.rows, kv.keys.stride, kv.keys.cols);
   check_stride<V>("values", kv.values.rows, kv.values.stride, kv.values.cols);
+  check_limits(kv);
 }
 
 /// `seen`: scratch, a bit for each page of the pool.
@@ -82,6 +93,8 @@ static void check_kv(const PagedKv<K, V>& kv, Buffer<std::uint64_t>& seen) {
   if (kv.n != 0 && (kv.keys.data == nullptr || kv.values.data == nullptr)) {
     fail("skim::attend: the page pool is null but ", kv.n, " positions are in it");
   }
+  check_limits(kv);
+  check_between("skim::attend: pool_pages", kv.pool_pages, std::size_t{0}, kMostPages);
   check_extent("key pages", kv.pool_pages, kv.keys.page_stride, sizeof(K));
   check_extent("value pages", kv.pool_pages, kv.values.page_stride, sizeof(V));
   check_extent("rows of a key page", kv.page_size, kv.keys.row_stride, sizeof(K));
@@ -115,6 +128,9 @@ template <class Real, class Kv>
 void check_query(const BasicQuery<Real>& q, const Kv& kv) {
   check_rows("q", q.rows);
   if (q.rows.rows == 0) fail("skim::attend: q has 0 rows but needs at least 1");
+  if (q.rows.rows > kMostColumns) {
+    fail("skim::attend: q has ", q.rows.rows, " rows but a KV head takes at most ", kMostColumns);
+  }
   if (q.rows.cols != kv.key_dim()) {
     fail("skim::attend: q has ", q.rows.cols, " columns but keys have ", kv.key_dim());
   }

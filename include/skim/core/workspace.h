@@ -85,8 +85,15 @@ class Workspace {
   T* get(Slot slot, std::size_t count) {
     Buffer<std::byte>& memory = slots_[slot];
     memory.clear();  // growing copies what a buffer holds, and nobody wants it
+    if (count > Buffer<std::byte>::kMost / sizeof(T)) fail_to_allocate();
     memory.resize(count * sizeof(T));
     return reinterpret_cast<T*>(memory.data());
+  }
+
+  /// Makes a slot ready for so many bytes. What was in it is lost.
+  void reserve(Slot slot, std::size_t bytes) {
+    slots_[slot].clear();
+    slots_[slot].reserve_exactly(bytes);
   }
 
   /// The selection that the fused calls fill.

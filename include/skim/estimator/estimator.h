@@ -18,7 +18,7 @@ namespace skim::inline SKIM_ABI {
 /// An estimator is a description: immutable parameters, freely copied and shared by threads.
 ///
 ///   validate()            throws std::invalid_argument when a parameter is out of range
-///   max_picks(n)          the most positions it selects when n are visible
+///   max_picks(n)          the most positions it selects when n are visible, whatever the indexes that it goes by hold
 ///   select(q, kv, selection, ws)
 ///                         appends the positions it selects, ascending, with their log weights. `q` has
 ///                         all defaults filled in; `selection` holds what earlier stages of a stack have

@@ -13,6 +13,7 @@ namespace skim::inline SKIM_ABI {
 /// drawn c times is one pick of weight c / (B pi_i). Numerator and denominator are unbiased; the denominator
 /// is exact, since every draw adds D / B to it, so the ratio is unbiased too when nothing precedes this stage.
 /// A group draws from the mean of its heads' probabilities. Reads every key, or the index it goes by.
+/// What boxes or means do not cover is selected with weight 1, ahead of the budget.
 /// MagicPIG, arXiv 2410.16179, section 3.2.
 struct MultinomialTail {
   static constexpr bool stands_for_rest = true;
@@ -22,7 +23,7 @@ struct MultinomialTail {
   Source by = Source::kKeys;  ///< what it samples from
 
   void validate() const { budget.validate("MultinomialTail"); }
-  std::size_t max_picks(std::size_t n) const { return budget.count(static_cast<Position>(n)); }
+  std::size_t max_picks(std::size_t n) const { return most_selected(budget, by, n); }
 };
 
 }  // namespace skim::inline SKIM_ABI

@@ -13,6 +13,7 @@ namespace skim::inline SKIM_ABI {
 /// that the expected number is the budget; weight 1 / p_i. The number of picks is random, and can be 0 or all:
 /// the price of independence. Numerator and denominator are unbiased, their ratio is consistent.
 /// A group samples by the mean of its heads' probabilities. Reads every key, or the index it goes by.
+/// What boxes or means do not cover is selected with weight 1, ahead of the budget.
 struct PoissonTail {
   static constexpr bool stands_for_rest = true;
   static constexpr bool reads_logits = true;

@@ -14,6 +14,7 @@ namespace skim::inline SKIM_ABI {
 /// max(1, tau / a_i). Numerator and denominator are unbiased, their ratio is consistent. The inclusion
 /// probability min(1, a_i / tau) is conditional on tau. A group samples by the mean of its heads'
 /// probabilities. Reads every key, or the index it goes by.
+/// What boxes or means do not cover is selected with weight 1, ahead of the budget.
 ///
 /// Duffield, Lund, Thorup, "Priority sampling for estimation of arbitrary subset sums", JACM 54 (2007).
 struct PriorityTail {
@@ -24,7 +25,7 @@ struct PriorityTail {
   Source by = Source::kKeys;  ///< what it samples from
 
   void validate() const { budget.validate("PriorityTail"); }
-  std::size_t max_picks(std::size_t n) const { return budget.count(static_cast<Position>(n)); }
+  std::size_t max_picks(std::size_t n) const { return most_selected(budget, by, n); }
 };
 
 }  // namespace skim::inline SKIM_ABI

@@ -59,20 +59,28 @@ void raise_to_floor(Real* x, std::size_t n) {
   for (; i < n; ++i) x[i] = std::min(std::max(x[i] - top, -kProposalRange<Real>), Real{0});
 }
 
-/// What is left for a sampling stage, with the log proposals of `by`. When nothing is to be chosen, or everything, it
-/// does that and returns n = 0. A position that the keys themselves give no probability (a logit of -inf or NaN) has
-/// none; an index gives each one some, since its score is only a guess.
+/// What is left for a sampling stage, with the log proposals of `by`; what `by` cannot rank (has_own_scale) it selects.
+/// When nothing is to be chosen, or everything, it does that and returns n = 0. A position that the keys themselves give
+/// no probability (a logit of -inf or NaN) has none; an index gives each one some, since its score is only a guess.
 template <class Real, class Kv>
 Tail<Real> tail_of(const Budget& budget, Source by, const BasicQuery<Real>& q, const Kv& kv, Selection& selection,
                    Workspace& ws) {
   const std::size_t count = budget.count(q.visible.size());
-  const auto left = static_cast<std::size_t>(count_gaps(selection, q.visible));
-  if (count == 0 || left == 0) return {};
-  if (count >= left) {
+  const auto takes_all = [&] { return count >= static_cast<std::size_t>(count_gaps(selection, q.visible)); };
+  if (count == 0) return {};
+  if (takes_all()) {
     add_gaps(selection, q.visible);
     return {};
   }
-  const Pooled<Real> pooled = pool_log_share(scores(by, q, kv, ws), selection, q.visible, ws);
+  const Scores<Real> x = scores(by, q, kv, ws);
+  if (has_own_scale(by)) {
+    select_not_covered(x, q.visible, selection);
+    if (takes_all()) {
+      add_gaps(selection, q.visible);
+      return {};
+    }
+  }
+  const Pooled<Real> pooled = pool_log_share(x, selection, q.visible, ws);
   if (by != Source::kKeys) raise_to_floor(pooled.scores, pooled.count);
   return {pooled.scores, pooled.count, count};
 }

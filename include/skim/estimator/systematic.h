@@ -14,6 +14,7 @@ namespace skim::inline SKIM_ABI {
 /// exactly b positions, none twice, each with weight 1 / p_i. Numerator and denominator are unbiased, their
 /// ratio is consistent. Joint inclusions depend on the order of the keys.
 /// A group samples by the mean of its heads' probabilities. Reads every key, or the index it goes by.
+/// What boxes or means do not cover is selected with weight 1, ahead of the budget.
 /// Madow, "On the theory of systematic sampling, II", Ann. Math. Statist. 20 (1949).
 struct SystematicTail {
   static constexpr bool stands_for_rest = true;
@@ -23,7 +24,7 @@ struct SystematicTail {
   Source by = Source::kKeys;  ///< what it samples from
 
   void validate() const { budget.validate("SystematicTail"); }
-  std::size_t max_picks(std::size_t n) const { return budget.count(static_cast<Position>(n)); }
+  std::size_t max_picks(std::size_t n) const { return most_selected(budget, by, n); }
 };
 
 }  // namespace skim::inline SKIM_ABI

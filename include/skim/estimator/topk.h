@@ -22,6 +22,10 @@ namespace skim::inline SKIM_ABI {
 ///                                                   candidates are all that the index's bounds cannot exclude: exactly
 ///                                                   what TopK{128} selects, ties included, by fewer keys; sketch8 or boxes
 ///
+/// Boxes and means rank pages: of one that does not fit in the newest positions are taken. What they do not cover (the
+/// newest positions, which no page holds yet, and pages without a box or mean) is selected as well, ahead of the budget:
+/// by boxes of pages of 16 up to 15 positions more. Where keys decide, it is among the candidates.
+///
 /// What it drops is a bias, not noise: the error is tau |mean dropped value - mean kept value| with tau the
 /// dropped softmax mass (arXiv 2512.07647, theorem 5.2). Without `Sinks` and `Window` before it the error
 /// jumps where n passes k.
@@ -43,7 +47,10 @@ struct TopK {
       fail("skim::TopK: exact needs bounds, which sketch8 and boxes have, but by is ", name_of(by));
     }
   }
-  std::size_t max_picks(std::size_t n) const { return budget.count(static_cast<Position>(n)); }
+  std::size_t max_picks(std::size_t n) const {
+    const bool keys_decide = exact || candidates != Budget(0);
+    return most_selected(budget, keys_decide ? Source::kKeys : by, n);
+  }
 };
 
 }  // namespace skim::inline SKIM_ABI

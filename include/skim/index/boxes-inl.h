@@ -12,7 +12,10 @@
 
 #include "skim/core/error.h"
 #include "skim/core/kv.h"
+#include "skim/core/limits.h"
+#include "skim/core/scratch.h"
 #include "skim/index/boxes.h"
+#include "skim/index/fingerprint-inl.h"
 #include "skim/index/sketch-inl.h"
 #include "skim/kernel/panel-inl.h"
 
@@ -75,6 +78,9 @@ inline float make_box(const float* least, const float* most, std::size_t d, BF16
   return reach < static_cast<double>(std::numeric_limits<float>::max()) ? static_cast<float>(reach) : kInfinity<float>;
 }
 
+/// Bytes that box_page works in.
+constexpr std::size_t box_scratch(std::size_t d) { return (kBlock + 2) * d * sizeof(float); }
+
 /// Writes the box and the reach of the complete page that starts at `first`.
 /// scratch: (kBlock + 2) d values.
 template <class Kv>
@@ -96,7 +102,7 @@ void box_page(const Kv& kv, Span page, std::size_t d, BF16* box, float* reach, f
 }
 
 /// Forgets all positions from n on, as if they had never been. `kv`: the keys of the head, of which at least the first
-/// n are still what they were. Throws std::invalid_argument if there are fewer than n.
+/// n are still what they were. Throws std::invalid_argument if there are fewer than n. Allocates nothing.
 template <KvHead Kv>
 void truncate(PageBoxes& boxes, const Kv& kv, Position n) {
   if (n < 0 || n > boxes.size()) {
@@ -106,12 +112,13 @@ void truncate(PageBoxes& boxes, const Kv& kv, Position n) {
   const std::size_t pages = static_cast<std::size_t>(n) / boxes.page_size();
   BoxAccess::boxes(boxes).resize(pages * 2 * boxes.key_dim());
   BoxAccess::reach(boxes).resize(pages);
+  BoxAccess::fingerprints(boxes).resize(pages);
   BoxAccess::size(boxes) = n;
 }
 
 /// Takes in the positions of `kv` from `from` on; what the boxes held of them before is forgotten. Appended one by one,
 /// in bulk or after a truncate, equal keys give equal bits. Reads the keys of each page once, when it is complete;
-/// allocates while the boxes grow, and changes nothing if there is no memory. Throws std::invalid_argument if positions
+/// allocates while the boxes grow (`reserve`), and changes nothing if there is no memory. Throws std::invalid_argument if positions
 /// would be left out, and on keys of another size.
 template <KvHead Kv>
 void append(PageBoxes& boxes, const Kv& kv, Position from) {
@@ -120,6 +127,7 @@ void append(PageBoxes& boxes, const Kv& kv, Position from) {
     fail("skim::append: the ", boxes.kName, " cover ", boxes.size(), " positions and cannot go on from ", from);
   }
   if (kv.size() < from) fail("skim::append: from is ", from, " but there are ", kv.size(), " keys");
+  check_between("skim::append: number of keys", kv.size(), Position{0}, kMostPositions);
   const std::size_t d = kv.key_dim();
   if (d == 0) fail("skim::append: keys have 0 columns but need at least 1");
   if (d > kMostBoxColumns) {
@@ -132,20 +140,37 @@ void append(PageBoxes& boxes, const Kv& kv, Position from) {
   std::size_t done = static_cast<std::size_t>(from) / page;
   auto& all = BoxAccess::boxes(boxes);
   auto& reach = BoxAccess::reach(boxes);
+  auto& fingerprints = BoxAccess::fingerprints(boxes);
   // All memory first: boxes that cannot grow are the ones they were.
-  Buffer<float> scratch;
-  if (done < pages) scratch.resize((kBlock + 2) * d);
+  const Scratch scratch(BoxAccess::scratch(boxes), done < pages ? box_scratch(d) : 0);
   all.reserve(pages * 2 * d);
   reach.reserve(pages);
+  fingerprints.reserve(pages);
   all.resize(pages * 2 * d);
   reach.resize(pages);
+  fingerprints.resize(pages);
   BoxAccess::d(boxes) = d;
   BoxAccess::size(boxes) = kv.size();
   for (; done < pages; ++done) {
     const auto first = static_cast<Position>(done * page);
-    box_page(plain(kv), Span{first, first + static_cast<Position>(page)}, d, all.data() + done * 2 * d,
-             reach.data() + done, scratch.data());
+    const Span positions{first, first + static_cast<Position>(page)};
+    fingerprints[done] = fingerprint<PageBoxes>(kv, positions);
+    box_page(plain(kv), positions, d, all.data() + done * 2 * d, reach.data() + done,
+             reinterpret_cast<float*>(scratch.data()));
   }
+}
+
+/// Room for `positions` positions of keys of d columns: until there are more, append and truncate allocate nothing,
+/// however they come. Beside what `bytes` will count it sets aside 72 d bytes to work in. Copies are not reserved. Throws
+/// std::invalid_argument on sizes out of range; without memory nothing has changed.
+inline void reserve(PageBoxes& boxes, Position positions, std::size_t d) {
+  check_between("skim::reserve: positions", positions, Position{0}, kMostPositions);
+  check_between("skim::reserve: d", d, std::size_t{1}, kMostBoxColumns);
+  const std::size_t pages = static_cast<std::size_t>(positions) / boxes.page_size();
+  BoxAccess::boxes(boxes).reserve_exactly(pages * 2 * d);
+  BoxAccess::reach(boxes).reserve_exactly(pages);
+  BoxAccess::fingerprints(boxes).reserve_exactly(pages);
+  BoxAccess::scratch(boxes).reserve_exactly(box_scratch(d));
 }
 
 /// All positions that the boxes do not cover yet.

@@ -3,9 +3,13 @@
 #ifndef SKIM_INDEX_EXTERNAL_H_
 #define SKIM_INDEX_EXTERNAL_H_
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <limits>
 
 #include "skim/core/error.h"
+#include "skim/core/limits.h"
 #include "skim/core/position.h"
 #include "skim/core/rows.h"
 #include "skim/core/source.h"
@@ -25,13 +29,21 @@ struct ExternalScores {
   Rows<const float> scores{};
   Position first_query = 0;
 
-  Position size() const { return static_cast<Position>(scores.cols); }
+  /// Positions that a row has scores of; -1 where there are more than a KV head can have.
+  Position size() const {
+    return scores.cols > static_cast<std::size_t>(kMostPositions) ? -1 : static_cast<Position>(scores.cols);
+  }
   std::size_t bytes() const { return scores.rows * scores.cols * sizeof(float); }
 
   /// Throws std::invalid_argument if there is no row for a query at one of the positions [first, last).
   void check_covers(Position first, Position last) const {
-    const Position end = first_query + static_cast<Position>(scores.rows);
-    if (first >= last || (first >= first_query && last <= end)) return;
+    // Any numbers may stand here: no sum of them is made before they are compared.
+    const auto rows_before = [this](Position at) {
+      return static_cast<std::uint64_t>(at) - static_cast<std::uint64_t>(first_query);
+    };
+    if (first >= last || (first >= first_query && rows_before(last) <= scores.rows)) return;
+    const std::size_t most = static_cast<std::size_t>(std::numeric_limits<Position>::max() - std::max<Position>(0, first_query));
+    const Position end = first_query + static_cast<Position>(std::min(scores.rows, most));
     fail("skim::attend: external scores are for queries at positions [", first_query, ", ", end, ") but this one is at ",
          first < first_query ? first : last - 1);
   }

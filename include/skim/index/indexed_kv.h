@@ -88,29 +88,48 @@ struct CarriedSources<IndexedKv<Kv, Indexes...>> {
   static constexpr Sources value = (0u | ... | bit<Indexes>());
 };
 
+/// Throws std::invalid_argument unless the index covers exactly the positions of `kv`, and rows of its width. caller: the
+/// function that wants to know.
+template <class Index, class Kv>
+void check_covers(const char* caller, const Index& index, const Kv& kv) {
+  if (index.size() != kv.size()) {
+    fail(caller, ": the ", index.kName, " covers ", index.size(), " positions but there are ", kv.size(),
+         " keys (skim::append, skim::truncate)");
+  }
+  if constexpr (requires { index.key_dim(); }) {
+    if (index.size() != 0 && index.key_dim() != kv.key_dim()) {
+      fail(caller, ": the ", index.kName, " is of keys with ", index.key_dim(), " columns but keys have ",
+           kv.key_dim());
+    }
+  }
+  if constexpr (requires { index.value_dim(); }) {
+    if (index.size() != 0 && index.value_dim() != kv.value_dim()) {
+      fail(caller, ": the ", index.kName, " is of values with ", index.value_dim(), " columns but values have ",
+           kv.value_dim());
+    }
+  }
+}
+
+/// Calls visit(index) for each index that a KV head carries.
+template <class Kv, class Visit>
+void for_each_index(const Kv&, const Visit&) {}
+template <class Kv, class... Indexes, class Visit>
+void for_each_index(const IndexedKv<Kv, Indexes...>& kv, const Visit& visit) {
+  std::apply([&](const auto*... index) { (visit(*index), ...); }, kv.indexes);
+}
+
+/// check_covers for each index that `kv` carries: a few comparisons a head, so that no call goes without, not even one that
+/// checks nothing else.
+template <class Kv>
+void check_indexes_cover(const Kv& kv) {
+  for_each_index(kv, [&](const auto& index) { check_covers("skim::attend", index, kv); });
+}
+
 /// Shapes of the keys and values, and that every index covers exactly their positions.
 template <class Kv, class... Indexes>
 void check_kv(const IndexedKv<Kv, Indexes...>& kv, Buffer<std::uint64_t>& seen) {
   check_kv(kv.base, seen);
-  const auto check = [&](const auto& index) {
-    if (index.size() != kv.size()) {
-      fail("skim::attend: the ", index.kName, " covers ", index.size(), " positions but there are ", kv.size(),
-           " keys (skim::append, skim::truncate)");
-    }
-    if constexpr (requires { index.key_dim(); }) {
-      if (index.size() != 0 && index.key_dim() != kv.key_dim()) {
-        fail("skim::attend: the ", index.kName, " is of keys with ", index.key_dim(), " columns but keys have ",
-             kv.key_dim());
-      }
-    }
-    if constexpr (requires { index.value_dim(); }) {
-      if (index.size() != 0 && index.value_dim() != kv.value_dim()) {
-        fail("skim::attend: the ", index.kName, " is of values with ", index.value_dim(), " columns but values have ",
-             kv.value_dim());
-      }
-    }
-  };
-  std::apply([&](const auto*... index) { (check(*index), ...); }, kv.indexes);
+  check_indexes_cover(kv);
 }
 
 }  // namespace skim::inline SKIM_ABI

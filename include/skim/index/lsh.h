@@ -10,6 +10,7 @@
 
 #include "skim/core/buffer.h"
 #include "skim/core/error.h"
+#include "skim/core/limits.h"
 #include "skim/core/position.h"
 #include "skim/core/source.h"
 #include "skim/core/storage.h"
@@ -23,10 +24,10 @@ namespace skim::inline SKIM_ABI {
 ///
 /// Keys far from zero, and all on one side of it, would share their buckets. So positions are taken in segments, [0,
 /// S), [S, 2 S) ..., and hashed relative to the centre of their segment: the mean of the finite keys among its first
-/// 256, known and frozen as soon as those are there. (Logits are of the keys as they are.) Keys that drift away from
-/// the centre are followed at the next segment. What is not hashed yet is read exactly: up to 255 positions at the
-/// beginning of a segment, later up to 63, since keys are hashed 64 at a time. So the tables depend on the keys alone,
-/// not on how they arrived.
+/// 256 but for outliers (as in a Sketch), known and frozen as soon as those are there. (Logits are of the keys as they
+/// are.) Keys that drift away from the centre are followed at the next segment. What is not hashed yet is read exactly:
+/// up to 255 positions at the beginning of a segment, later up to 63, since keys are hashed 64 at a time. So the tables
+/// depend on the keys alone, not on how they arrived.
 ///
 /// A key that is not finite, or so far from the centre or so near that their distance squared is no normal float
 /// (1.8e19, 1e-12), is noted and always read; one that is the centre is hashed as a vector on no side of any plane.
@@ -34,6 +35,9 @@ namespace skim::inline SKIM_ABI {
 /// Hashed keys are kept in parts of 1024, 2048, 4096 ... S positions, as the binary digits of their number say; the
 /// up to 1023 newest as plain codes, which a query compares one by one. A part has for each table its positions ordered
 /// by bucket: 2 bytes for a position and a table, and 2 for a bucket and a table.
+///
+/// Of the keys of each block of 64 that is hashed another hash of 64 bits is kept, by which `verify` and
+/// `Options::strict` tell other keys.
 ///
 /// Bytes a key, d = 128, S = 16384: 319 for 10 bits and 150 tables, 152 for (8, 75) (beside 512 of keys and values in
 /// bfloat16).
@@ -57,6 +61,10 @@ class LshTables {
            kMostPart);
     }
   }
+  LshTables(const LshTables&) = default;
+  LshTables(LshTables&&) noexcept = default;
+  LshTables& operator=(const LshTables& other) { return *this = LshTables(other); }  // whole or not at all
+  LshTables& operator=(LshTables&&) noexcept = default;
 
   /// Positions covered.
   Position size() const { return size_; }
@@ -65,7 +73,8 @@ class LshTables {
   /// Bytes of all that is stored for this head: without the planes.
   std::size_t bytes() const {
     return (starts_.size() + positions_.size() + codes_.size()) * sizeof(std::uint16_t) +
-           centres_.size() * sizeof(BF16) + unhashed_.size() * sizeof(Position);
+           centres_.size() * sizeof(BF16) + unhashed_.size() * sizeof(Position) +
+           fingerprints_.size() * sizeof(std::uint64_t);
   }
   const LshPlanes& planes() const { return *planes_; }
   /// Positions of a segment.
@@ -74,6 +83,10 @@ class LshTables {
   Position hashed() const { return hashed_; }
   /// Hashed positions that parts hold; of those from here on there are codes.
   Position in_parts() const { return in_parts_; }
+
+  /// Hashes of the keys in each block of positions that is hashed at once, and the positions that one is of.
+  const Buffer<std::uint64_t>& fingerprints() const { return fingerprints_; }
+  std::size_t piece() const { return kAtOnce; }
 
   /// How many of n positions are hashed.
   Position hashed_of(Position n) const {
@@ -100,6 +113,8 @@ class LshTables {
   Buffer<std::uint16_t> codes_;      // [blocks of kAtOnce, tables, kAtOnce]: of what no part holds
   Buffer<BF16> centres_;             // [segments, d]
   Buffer<Position> unhashed_;        // ascending: hashed positions that are always read
+  Buffer<std::uint64_t> fingerprints_;  // [hashed / kAtOnce]
+  Buffer<std::byte> scratch_;           // what `reserve` sets aside
 };
 
 /// For the kernels, whose loops may not live in a class of this kind.
@@ -117,6 +132,8 @@ struct LshAccess {
   static auto& centres(T& t) { return t.centres_; }
   template <class T>
   static auto& unhashed(T& t) { return t.unhashed_; }
+  static auto& fingerprints(LshTables& t) { return t.fingerprints_; }
+  static auto& scratch(LshTables& t) { return t.scratch_; }
 };
 
 }  // namespace skim::inline SKIM_ABI

@@ -120,8 +120,22 @@ inline void merge_runs(const LshRun* runs, std::size_t count, std::size_t bucket
   }
 }
 
-/// Makes the part that ends at `end`, of codes and of smaller parts. When memory runs out nothing has changed.
-inline void make_part(LshTables& tables, Position end) {
+/// Most parts that hold up to n positions.
+inline std::size_t most_parts(const LshTables& tables, Position n) {
+  std::size_t sizes = 1;
+  for (std::size_t size = LshTables::kLeastPart; size < tables.segment(); size *= 2) ++sizes;
+  return static_cast<std::size_t>(n) / tables.segment() + sizes;
+}
+
+/// Values that make_part works in for a part of `size` positions, and cut_part to take such a part apart: into one of each
+/// smaller size at most.
+inline std::size_t part_scratch(const LshTables& tables, std::size_t size) {
+  const std::size_t number = tables.planes().tables(), buckets = std::size_t{1} << tables.planes().bits();
+  return number * (size + most_parts(tables, 0) * buckets) + 2 * size + buckets + 2 * kLshSlack;
+}
+
+/// Makes the part that ends at `end`, of codes and of smaller parts; there must be room for it. room: part_scratch.
+inline void make_part(LshTables& tables, Position end, std::uint16_t* room) {
   constexpr std::size_t kMostRuns = 8;
   static_assert((LshTables::kLeastPart << (kMostRuns - 2)) >= LshTables::kMostPart, "one of each size, and codes");
   const std::size_t number = tables.planes().tables(), buckets = std::size_t{1} << tables.planes().bits();
@@ -130,17 +144,13 @@ inline void make_part(LshTables& tables, Position end) {
   const auto of_parts = static_cast<std::size_t>(std::max(tables.in_parts(), first) - first), of_codes = size - of_parts;
   auto& starts = LshAccess::starts(tables);
   auto& positions = LshAccess::positions(tables);
-  Buffer<std::uint16_t> room;
-  room.resize(number * (size + buckets) + 2 * of_codes + buckets + 2 * kLshSlack);
-  std::uint16_t* new_positions = room.data();
+  std::uint16_t* new_positions = room;
   std::uint16_t* new_starts = new_positions + number * size + kLshSlack;
   std::uint16_t* codes = new_starts + number * buckets;
   std::uint16_t* sorted_starts = codes + of_codes;
   std::uint16_t* sorted = sorted_starts + buckets;
   const std::size_t kept_parts = count_parts(tables, first);
   const auto kept = static_cast<std::size_t>(first);
-  starts.reserve((kept_parts + 1) * number * buckets);
-  positions.reserve((kept + size) * number + kLshSlack);
 
   LshPart parts[kMostRuns];
   std::size_t count = 0;
@@ -178,47 +188,61 @@ inline void make_part(LshTables& tables, Position end) {
   LshAccess::in_parts(tables) = end;
 }
 
-/// Makes the parts for which there are codes and which stay when parts hold [0, end): none that a larger one would take
-/// in at once. When memory runs out those that are made are whole, and the next call makes the others.
-inline void make_parts(LshTables& tables, Position end) {
+/// Calls visit(end of a part) for those that end in (first, last] and stay when parts hold [0, end): none that a larger one
+/// would take in at once. first: a multiple of kLeastPart.
+template <class Visit>
+void for_each_new_part(const LshTables& tables, Position first, Position last, Position end, const Visit& visit) {
   const auto segment = static_cast<Position>(tables.segment()), least = static_cast<Position>(LshTables::kLeastPart);
-  for (Position at = tables.in_parts() + least; at <= tables.hashed(); at += least) {
+  for (Position at = first + least; at <= last; at += least) {
     const auto size = static_cast<Position>(tables.part_ending(at));
-    if (size == segment || end - at < size) make_part(tables, at);
+    if (size == segment || end - at < size) visit(at);
   }
 }
 
-/// Takes apart the part that holds position `last`, a multiple of kAtOnce, so that parts and codes hold [0, last). When
-/// memory runs out nothing has changed.
-inline void cut_part(LshTables& tables, Position last) {
-  constexpr std::size_t kAtOnce = LshTables::kAtOnce;
-  const std::size_t number = tables.planes().tables(), buckets = std::size_t{1} << tables.planes().bits();
-  const Position end =
-      last / static_cast<Position>(LshTables::kLeastPart) * static_cast<Position>(LshTables::kLeastPart);
-  LshPart old;
-  std::size_t kept_parts = 0;
+/// Makes the parts for which there are codes and which stay when parts hold [0, end).
+inline void make_parts(LshTables& tables, Position end, std::uint16_t* room) {
+  for_each_new_part(tables, tables.in_parts(), tables.hashed(), end,
+                    [&](Position at) { make_part(tables, at, room); });
+}
+
+/// The part that holds position `last`, and how many come before it.
+struct LshCut {
+  LshPart part;
+  std::size_t before = 0;
+};
+inline LshCut find_cut(const LshTables& tables, Position last) {
+  LshCut cut;
   for_each_part(tables, tables.in_parts(), [&](const LshPart& part) {
     if (part.first > last) return;
-    old = part;
-    ++kept_parts;
+    cut.before += cut.part.size != 0 ? 1 : 0;
+    cut.part = part;
   });
-  --kept_parts;
+  return cut;
+}
+
+/// Where the parts end that are left when parts and codes hold [0, last).
+inline Position end_of_parts(Position last) {
+  const auto least = static_cast<Position>(LshTables::kLeastPart);
+  return last / least * least;
+}
+
+/// Takes apart the part that holds position `last`, a multiple of kAtOnce, so that parts and codes hold [0, last). There
+/// must be room for more starts and codes. room: part_scratch.
+inline void cut_part(LshTables& tables, Position last, std::uint16_t* room) {
+  constexpr std::size_t kAtOnce = LshTables::kAtOnce;
+  const std::size_t number = tables.planes().tables(), buckets = std::size_t{1} << tables.planes().bits();
+  const Position end = end_of_parts(last);
+  const LshCut cut = find_cut(tables, last);
+  const LshPart& old = cut.part;
+  const std::size_t kept_parts = cut.before;
   const std::size_t new_parts = count_parts(tables, end) - kept_parts;
   const auto in_new_parts = static_cast<std::size_t>(end - old.first), open = static_cast<std::size_t>(last - end);
   auto& starts = LshAccess::starts(tables);
   auto& positions = LshAccess::positions(tables);
-  Buffer<std::uint16_t> room, new_codes;
-  room.resize(number * (in_new_parts + new_parts * buckets) + old.size);
-  std::uint16_t* new_positions = room.data();
+  std::uint16_t* new_positions = room;
   std::uint16_t* new_starts = new_positions + number * in_new_parts;
-  std::uint16_t* codes = new_starts + new_parts * number * buckets;
-  new_codes.resize(open * number);
-  starts.reserve((kept_parts + new_parts) * number * buckets);  // of a large part may come several small ones
-
-  // The buffers may have moved.
-  for_each_part(tables, tables.in_parts(), [&](const LshPart& part) {
-    if (part.first == old.first) old = part;
-  });
+  std::uint16_t* new_codes = new_starts + new_parts * number * buckets;
+  std::uint16_t* codes = new_codes + number * open;
   for (std::size_t t = 0; t < number; ++t) {
     read_codes(old, t, buckets, codes);
     std::size_t part = 0;
@@ -230,7 +254,7 @@ inline void cut_part(LshTables& tables, Position last) {
       ++part;
     });
     for (std::size_t i = 0; i < open; i += kAtOnce) {
-      std::memcpy(new_codes.data() + (i / kAtOnce * number + t) * kAtOnce, codes + in_new_parts + i,
+      std::memcpy(new_codes + (i / kAtOnce * number + t) * kAtOnce, codes + in_new_parts + i,
                   kAtOnce * sizeof(std::uint16_t));
     }
   }
@@ -242,7 +266,9 @@ inline void cut_part(LshTables& tables, Position last) {
     std::memcpy(positions.data() + static_cast<std::size_t>(old.first) * number, new_positions,
                 in_new_parts * number * sizeof(std::uint16_t));
   }
-  LshAccess::codes(tables).swap(new_codes);
+  auto& open_codes = LshAccess::codes(tables);
+  open_codes.resize(open * number);
+  if (open != 0) std::memcpy(open_codes.data(), new_codes, open * number * sizeof(std::uint16_t));
   LshAccess::in_parts(tables) = end;
 }
 

@@ -162,7 +162,30 @@ std::span<const Position> streamed_first(const BasicQuery<float>& q, const Kv& k
   return {positions, count};
 }
 
-/// The `count` unselected positions that the index ranks first, ascending; fewer if there are fewer.
+/// x[0 .. n) turned round.
+template <class T>
+void turn_round(T* x, std::size_t n) {
+  for (std::size_t i = 0; i + 1 < n - i; ++i) {
+    const T last = x[n - 1 - i];
+    x[n - 1 - i] = x[i];
+    x[i] = last;
+  }
+}
+
+/// The ranks of the first `count` positions of an index that scores whole pages, ascending: on top of them come those it
+/// does not cover, and of a page that does not fit in the newest ones. x is overwritten.
+template <class Real>
+Largest<Real> first_of_pages(const Pooled<Real>& x, std::size_t count, Workspace& ws) {
+  count += count_at_least(x.scores, x.count, static_cast<Real>(kNotCovered));
+  turn_round(x.scores, x.count);  // ties go to the lower rank
+  const Largest<Real> top = largest(x.scores, x.count, std::min(count, x.count), ws);
+  for (std::size_t j = 0; j < top.count; ++j) top.ranks[j] = x.count - 1 - top.ranks[j];
+  turn_round(top.ranks, top.count);
+  return top;
+}
+
+/// The `count` unselected positions that the index ranks first, ascending; fewer if there are fewer. Those that it cannot
+/// rank (has_own_scale) come on top of them.
 template <class Real, class Kv>
 std::span<const Position> ranked_first(Source by, std::size_t count, const BasicQuery<Real>& q, const Kv& kv,
                                        Selection& selection, Workspace& ws) {
@@ -178,7 +201,8 @@ std::span<const Position> ranked_first(Source by, std::size_t count, const Basic
     if (!first.empty()) return first;
   }
   const Pooled<Real> x = pool_max(scores(by, q, kv, ws), selection, q.visible, ws);
-  const Largest<Real> top = largest(x.scores, x.count, std::min(count, x.count), ws);
+  const Largest<Real> top = has_own_scale(by) ? first_of_pages(x, count, ws)
+                                              : largest(x.scores, x.count, std::min(count, x.count), ws);
   return positions_of(top.ranks, top.count, selection, q.visible, ws);
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The scores of a source for every visible position: the exact logits, or what an index says of them.
+// The scores of a source for every visible position: the exact logits, or what an index says of them. And what it says
+// nothing of.
 #if defined(SKIM_INDEX_SCORES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef SKIM_INDEX_SCORES_INL_H_
 #undef SKIM_INDEX_SCORES_INL_H_
@@ -7,6 +8,7 @@
 #define SKIM_INDEX_SCORES_INL_H_
 #endif
 
+#include <cmath>
 #include <string>
 
 #include "skim/core/error.h"
@@ -102,19 +104,24 @@ void score_unsketched(const BasicQuery<float>& q, const Kv& kv, const Sketch<kBi
   }
 }
 
-/// What page means say: each position has the logit of its page's mean key. Pages that are not complete or not visible
-/// as a whole, and keys that the means leave out, have their exact logits.
-template <class Kv>
-void mean_scores(const BasicQuery<float>& q, const Kv& kv, const PageMeans& means, float* all, std::size_t stride,
-                 Workspace& ws) {
+/// The score of what an index does not cover, where its scores are on a scale of their own (has_own_scale). No such
+/// score is infinite for another reason.
+constexpr float kNotCovered = kInfinity<float>;
+
+/// What page means say: each position has the logit of its page's mean key. Not covered are the positions of pages that
+/// are not complete or not visible as a whole, keys that the means leave out, and pages whose mean has no finite logit.
+inline void mean_scores(const BasicQuery<float>& q, const PageMeans& means, float* all, std::size_t stride,
+                        Workspace& ws) {
   const std::size_t heads = q.heads();
   const Span whole = means.whole_pages(q.visible);
-  const auto at = [&](Position i) { return all + (i - q.visible.first); };
-  const auto score_exactly = [&](Span run, float* to, std::size_t to_stride) {
-    const LaneQuery<float> lanes = lane_query<typename Kv::Key>(q, ws);
-    if (run.size() > 0) score_run(lanes, kv, run, to, to_stride, ws);
+  const auto fill = [&](std::size_t h, Span run, float score) {
+    std::fill_n(all + h * stride + (run.first - q.visible.first), run.size(), score);
   };
-  score_exactly({q.visible.first, whole.first}, at(q.visible.first), stride);  // writes whole blocks, so before the pages
+  const auto leave = [&](Span run) {
+    for (std::size_t h = 0; h < heads; ++h) fill(h, run, kNotCovered);
+  };
+  leave({q.visible.first, whole.first});
+  leave({whole.last, q.visible.last});
 
   const PlacedMeans rows(means);
   const auto page = static_cast<Position>(means.page());
@@ -129,66 +136,51 @@ void mean_scores(const BasicQuery<float>& q, const Kv& kv, const PageMeans& mean
     apply_rule(q, block.positions, s);
     for (std::size_t h = 0; h < heads; ++h) {
       for (std::size_t t = 0; t < count; ++t) {
-        std::fill_n(at((row + static_cast<Position>(t)) * page) + h * stride, page, s[h * kBlock + t]);
+        const float x = s[h * kBlock + t];
+        const Position first = (row + static_cast<Position>(t)) * page;
+        fill(h, {first, first + page}, std::abs(x) < kInfinity<float> ? x : kNotCovered);
       }
     }
   }
-  score_exactly({whole.last, q.visible.last}, at(whole.last), stride);
   for (const Position i : means.left_out()) {
-    if (!whole.contains(i)) continue;
-    float* one = ws.get<float>(Workspace::kBounds, heads * kBlock);
-    score_exactly({i, i + 1}, one, kBlock);
-    for (std::size_t h = 0; h < heads; ++h) at(i)[h * stride] = one[h * kBlock];
+    if (whole.contains(i)) leave({i, i + 1});
   }
 }
 
-/// The largest logit that boxes allow in its page for each position: [g, stride]. Where there is no bound, and for the
-/// positions of a page that the query does not see to its end, their exact logits: so a query has the same scores
-/// whether or not there are newer keys.
-template <class Kv>
-void box_scores(const BasicQuery<float>& q, const Kv& kv, const PageBoxes& boxes, float* all, std::size_t stride,
-                Workspace& ws) {
+/// What boxes say: each position has the logit that the largest of its page is likely to reach, [g, stride]. Only a key
+/// with the worst value in each of d channels reaches the upper bound; deviations of channels that know nothing of each
+/// other add up to about 1 / sqrt(d) of that, which ranks pages better and is a better proposal. Not covered are pages
+/// without a bound and the positions of a page that the query does not see to its end: so a query has the same scores
+/// whether or not there are newer keys. K: the storage type of the keys.
+template <class K>
+void box_scores(const BasicQuery<float>& q, const PageBoxes& boxes, float* all, std::size_t stride, Workspace& ws) {
   const auto size = static_cast<Position>(boxes.page_size());
   const PageSet pages = pages_of(boxes, {q.visible.first, q.visible.last / size * size});
-  const auto at = [&](std::size_t h, Position i) {
-    return all + h * stride + static_cast<std::size_t>(i - q.visible.first);
+  const auto fill = [&](std::size_t h, Span run, float score) {
+    std::fill_n(all + h * stride + (run.first - q.visible.first), run.size(), score);
   };
-  const BoxQuery of_boxes = box_query<typename Kv::Key>(q, ws);
-  box_bounds(of_boxes, boxes, pages.count, [&](std::size_t rank) { return pages.page(rank); }, ws,
-             [&](std::size_t rank, std::size_t count, const float*, const float* high) {
+  const float reached = 1 / std::sqrt(static_cast<float>(q.rows.cols));
+  box_bounds(box_query<K>(q, ws), boxes, pages.count, [&](std::size_t rank) { return pages.page(rank); }, ws,
+             [&](std::size_t rank, std::size_t count, const float* low, const float* high) {
                for (std::size_t h = 0; h < q.heads(); ++h) {
                  for (std::size_t t = 0; t < count; ++t) {
-                   const Span span = intersect(pages.span(rank + t), q.visible);
-                   std::fill_n(at(h, span.first), span.size(), high[h * kBlock + t]);
+                   const float top = high[h * kBlock + t], half = top / 2 - low[h * kBlock + t] / 2;
+                   const float likely = top < kInfinity<float> ? top - half + half * reached : kNotCovered;
+                   fill(h, intersect(pages.span(rank + t), q.visible), likely);
                  }
                }
              });
-  const LaneQuery<float> lanes = lane_query<typename Kv::Key>(q, ws);
-  float* exact = ws.get<float>(Workspace::kBounds, q.heads() * kBlock);
-  const auto score_exactly = [&](Span run) {
-    for (Position first = run.first; first < run.last; first += static_cast<Position>(kBlock)) {
-      const Span part{first, std::min(run.last, first + static_cast<Position>(kBlock))};
-      score_run(lanes, kv, part, exact, kBlock, ws);
-      for (std::size_t h = 0; h < q.heads(); ++h) {
-        std::copy_n(exact + h * kBlock, part.size(), at(h, part.first));
-      }
-    }
-  };
-  for (std::size_t rank = 0; rank < pages.count; ++rank) {
-    const Span span = intersect(pages.span(rank), q.visible);
-    bool bounded = true;
-    for (std::size_t h = 0; h < q.heads(); ++h) bounded = bounded && *at(h, span.first) < kInfinity<float>;
-    if (!bounded) score_exactly(span);
-  }
-  score_exactly({std::max(q.visible.first, static_cast<Position>(pages.first + pages.count) * size), q.visible.last});
+  const Position end = static_cast<Position>(pages.first + pages.count) * size;
+  for (std::size_t h = 0; h < q.heads(); ++h) fill(h, {std::max(q.visible.first, end), q.visible.last}, kNotCovered);
 }
 
 /// The scores that the caller has brought for this query.
 template <class Real>
 void external_scores(const BasicQuery<Real>& q, const ExternalScores& external, Real* all) {
   external.check_covers(q.position, q.position + 1);
-  const Position row = q.position - external.first_query;
-  const float* from = external.scores.row(static_cast<std::size_t>(row));
+  // Without a sign, for the difference may have no place in a Position.
+  const std::size_t row = static_cast<std::size_t>(q.position) - static_cast<std::size_t>(external.first_query);
+  const float* from = external.scores.row(row);
   for (Position i = q.visible.first; i < q.visible.last; ++i) all[i - q.visible.first] = static_cast<Real>(from[i]);
 }
 
@@ -214,12 +206,12 @@ Scores<Real> scores(Source source, const BasicQuery<Real>& q, const Kv& kv, Work
     case Source::kSketch8: with_carried<Sketch<8>>(kv, by_sketch); break;
     case Source::kMeans:
       with_carried<PageMeans>(kv, [&](const PageMeans& means) {
-        if constexpr (std::is_same_v<Real, float>) mean_scores(q, plain(kv), means, all, room.stride, ws);
+        if constexpr (std::is_same_v<Real, float>) mean_scores(q, means, all, room.stride, ws);
       });
       break;
     case Source::kBoxes:
       with_carried<PageBoxes>(kv, [&](const PageBoxes& boxes) {
-        if constexpr (std::is_same_v<Real, float>) box_scores(q, plain(kv), boxes, all, room.stride, ws);
+        if constexpr (std::is_same_v<Real, float>) box_scores<typename Kv::Key>(q, boxes, all, room.stride, ws);
       });
       break;
     case Source::kExternal:
@@ -229,6 +221,30 @@ Scores<Real> scores(Source source, const BasicQuery<Real>& q, const Kv& kv, Work
   }
   ws.asked.scored_by = asked ? source : Source::kKeys;  // what was there is overwritten
   return {room, heads};
+}
+
+/// Selects, with weight 1, what is left of the positions that the index does not cover for every head, where these have
+/// no score among those it covers (has_own_scale).
+template <class Real>
+void select_not_covered(const Scores<Real>& x, Span visible, Selection& selection) {
+  const auto covered = [&](Position at) {
+    for (std::size_t h = 0; h < x.heads; ++h) {
+      if (!(x.of.of_head(h)[at - x.of.first] < kInfinity<Real>)) return false;
+    }
+    return true;
+  };
+  // All are found before the first one is added: adding moves the list that is walked.
+  auto& runs = SelectionAccess::spare_spans(selection);
+  runs.clear();
+  for_each_gap(selection, visible, [&](Span gap) {
+    for (Position at = gap.first; at < gap.last; ++at) {
+      const Position first = at;
+      while (at < gap.last && !covered(at)) ++at;
+      if (at > first) runs.push_back({first, at});
+    }
+  });
+  for (const Span run : runs) selection.add(run);
+  commit(selection);
 }
 
 /// One score a position from those of the heads, over what is not selected: the largest ...

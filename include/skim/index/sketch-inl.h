@@ -12,10 +12,14 @@
 
 #include "skim/core/error.h"
 #include "skim/core/kv.h"
+#include "skim/core/limits.h"
+#include "skim/core/scratch.h"
+#include "skim/index/fingerprint-inl.h"
 #include "skim/index/rotate-inl.h"
 #include "skim/index/sketch.h"
 #include "skim/kernel/panel-inl.h"
 #include "skim/kernel/round-inl.h"
+#include "skim/kernel/select-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
@@ -28,22 +32,64 @@ inline BF16 bf16_above(double x) {
   return BF16{static_cast<std::uint16_t>((bits + 0xFFFFu) >> 16)};
 }
 
-/// The mean of the finite rows of a segment, rounded to bfloat16. rows: [count, d]. Summed in the order of the
-/// positions, each share divided first, so that nothing overflows.
-inline void centre_of(const float* rows, const bool* finite, std::size_t count, std::size_t d, BF16* centre) {
+/// The mean of the rows that are `in`, rounded to bfloat16. rows: [count, d]. Summed in the order of the positions, each
+/// share divided first, so that nothing overflows.
+inline void mean_of(const float* rows, const bool* in, std::size_t count, std::size_t d, BF16* mean) {
   std::size_t n = 0;
-  for (std::size_t t = 0; t < count; ++t) n += finite[t] ? 1u : 0u;
+  for (std::size_t t = 0; t < count; ++t) n += in[t] ? 1u : 0u;
   const float share = n == 0 ? 0.0f : 1.0f / static_cast<float>(n);
   const Tag<float> tag;
   for (std::size_t c = 0; c < d; c += kLanes<float>) {
     const std::size_t w = std::min(kLanes<float>, d - c);
     auto sum = hn::Zero(tag);
     for (std::size_t t = 0; t < count; ++t) {
-      if (finite[t]) sum = hn::MulAdd(load_padded(rows + t * d, c, d), hn::Set(tag, share), sum);
+      if (in[t]) sum = hn::MulAdd(load_padded(rows + t * d, c, d), hn::Set(tag, share), sum);
     }
-    float mean[kLanes<float>];
-    hn::StoreU(sum, tag, mean);
-    for (std::size_t j = 0; j < w; ++j) centre[c + j] = from_float<BF16>(mean[j]);
+    float means[kLanes<float>];
+    hn::StoreU(sum, tag, means);
+    for (std::size_t j = 0; j < w; ++j) mean[c + j] = from_float<BF16>(means[j]);
+  }
+}
+
+/// The largest distance in one channel between a row and `centre`; +infinity beyond the floats.
+inline float distance_from(const float* row, const float* centre, std::size_t d) {
+  const Tag<float> tag;
+  auto largest = hn::Zero(tag);
+  for (std::size_t c = 0; c < d; c += kLanes<float>) {
+    largest = hn::Max(largest, hn::Abs(hn::Sub(load_padded(row, c, d), load_padded(centre, c, d))));
+  }
+  return hn::GetLane(hn::MaxOfLanes(tag, largest));
+}
+
+/// A row so many times as far from the mean as half of all rows are is an outlier. The mean of 64 or more rows is moved
+/// by nearer ones by a fraction of what the others differ by; and no row of ordinary ones, even of one Gaussian channel,
+/// lies beyond 7.
+constexpr float kOutlier = 16;
+
+/// The mean of the finite rows of a segment without outliers, rounded to bfloat16: one row of 1e4 among 256 of size 1
+/// would move it by 40. Without outliers it is the mean of all. On return `in` says which rows it is of: on entry, which
+/// are finite. Outliers are found by how far the mean is that they have moved: up to count / 17 that are alike, and when
+/// the largest are out the next ones. scratch: centre_scratch(count, d).
+constexpr std::size_t centre_scratch(std::size_t count, std::size_t d) { return d + 3 * count; }
+inline void centre_of(const float* rows, bool* in, std::size_t count, std::size_t d, BF16* centre, float* scratch) {
+  float* mean = scratch;
+  float* distance = mean + d;
+  float* of_in = distance + count;
+  for (;;) {
+    mean_of(rows, in, count, d, centre);
+    for (std::size_t c = 0; c < d; ++c) mean[c] = to_float(centre[c]);
+    std::size_t n = 0;
+    for (std::size_t t = 0; t < count; ++t) {
+      if (in[t]) of_in[n++] = distance[t] = distance_from(rows + t * d, mean, d);
+    }
+    if (n == 0) return;
+    const float most = kOutlier * kth_largest(of_in, n, (n + 1) / 2, of_in + count);
+    bool all = true;
+    for (std::size_t t = 0; t < count; ++t) {
+      if (!in[t] || !(distance[t] > most) || most == 0) continue;
+      in[t] = all = false;
+    }
+    if (all) return;
   }
 }
 
@@ -185,34 +231,59 @@ inline float reach_of(const float* rows, const bool* ok, std::size_t count, std:
   return to_float(bf16_above((most + norm(centre)) * (1 + 1e-4) + 1e-17));
 }
 
-/// Adds the complete segment that starts at `first`. When memory runs out the sketch is the one it was.
+/// How many numbers of an ascending list are below `end`: found from the back, where they are cut off.
+inline std::size_t count_below(const Buffer<Position>& list, Position end) {
+  std::size_t count = list.size();
+  while (count != 0 && list[count - 1] >= end) --count;
+  return count;
+}
+
+/// Columns that a sketch takes.
+constexpr std::size_t kMostSketchColumns = 1024;
+
+/// Bytes that add_segment works in.
+template <int kBits>
+std::size_t segment_scratch(const Sketch<kBits>& sketch, std::size_t d) {
+  const std::size_t count = sketch.segment();
+  return (kLanes<float> * Sketch<kBits>::code_dim(d) + (count + 1) * d + centre_scratch(count, d)) * sizeof(float) +
+         2 * count * sizeof(bool);
+}
+
+/// Calls visit(buffer, size) for all that a sketch keeps of so many segments, of whose keys so many have no sketch.
+template <int kBits, class Visit>
+void for_each_buffer(Sketch<kBits>& sketch, std::size_t segments, std::size_t unsketched, std::size_t d,
+                     const Visit& visit) {
+  using Access = SketchAccess;
+  const std::size_t keys = segments * sketch.segment();
+  visit(Access::codes(sketch), keys * Sketch<kBits>::code_dim(d) * kBits / 8);
+  visit(Access::scales(sketch), keys);
+  visit(Access::centres(sketch), segments * d);
+  if constexpr (kBits == 8) {
+    visit(Access::rests(sketch), keys);
+    visit(Access::reach(sketch), segments);
+  }
+  visit(Access::unsketched(sketch), unsketched);
+  visit(Access::fingerprints(sketch), segments);
+}
+
+/// Adds the complete segment that starts at `first`; there is room for it. memory: segment_scratch, aligned to 64 bytes.
 template <int kBits, class Kv>
-void add_segment(Sketch<kBits>& sketch, const Kv& kv, Position first) {
+void add_segment(Sketch<kBits>& sketch, const Kv& kv, Position first, std::byte* memory) {
   using Access = SketchAccess;
   constexpr std::size_t kN = kLanes<float>;
   const std::size_t count = sketch.segment(), d = sketch.key_dim(), size = Sketch<kBits>::code_dim(d), number = sketch.segments();
   const std::size_t code_bytes = count * size * kBits / 8;
-  Buffer<float> memory;
-  memory.resize(kN * size + (count + 1) * d);
-  Buffer<bool> finite;
-  finite.resize(count);
-  bool* ok = finite.data();
-  float* x = memory.data();
+  float* x = reinterpret_cast<float*>(memory);
   float* centre = x + kN * size;
+  float* of_outliers = centre + (count + 1) * d;
+  bool* ok = reinterpret_cast<bool*>(of_outliers + centre_scratch(count, d));
+  bool* in_centre = ok + count;
   auto& scales = Access::scales(sketch);
   auto& codes = Access::codes(sketch);
   auto& rests = Access::rests(sketch);
   auto& centres = Access::centres(sketch);
   auto& reach = Access::reach(sketch);
   auto& unsketched = Access::unsketched(sketch);
-  codes.reserve((number + 1) * code_bytes);
-  centres.reserve((number + 1) * d);
-  scales.reserve((number + 1) * count);
-  unsketched.reserve(unsketched.size() + count);
-  if constexpr (kBits == 8) {
-    rests.reserve((number + 1) * count);
-    reach.reserve(number + 1);
-  }
 
   codes.resize((number + 1) * code_bytes);
   centres.resize((number + 1) * d);
@@ -224,9 +295,9 @@ void add_segment(Sketch<kBits>& sketch, const Kv& kv, Position first) {
   }
   const float* rows = widen_run<float>(kv, Span{first, first + static_cast<Position>(count)}, d,
                                        [](const auto& block) { return block.keys; }, centre + d);
-  for (std::size_t t = 0; t < count; ++t) ok[t] = all_finite(rows + t * d, d);
+  for (std::size_t t = 0; t < count; ++t) in_centre[t] = ok[t] = all_finite(rows + t * d, d);
   BF16* stored_centre = centres.data() + number * d;
-  centre_of(rows, ok, count, d, stored_centre);
+  centre_of(rows, in_centre, count, d, stored_centre, of_outliers);
   for (std::size_t c = 0; c < d; ++c) centre[c] = to_float(stored_centre[c]);
   for (std::size_t t = 0; t < count; t += kN) {
     std::memset(x, 0, kN * size * sizeof(float));
@@ -244,10 +315,11 @@ void add_segment(Sketch<kBits>& sketch, const Kv& kv, Position first) {
     if (!ok[t]) unsketched.push_back(first + static_cast<Position>(t));
   }
   if constexpr (kBits == 8) reach.push_back(reach_of(rows, ok, count, d, centre, room.rests));
+  Access::fingerprints(sketch).push_back(fingerprint<Sketch<kBits>>(kv, {first, first + static_cast<Position>(count)}));
 }
 
 /// Forgets all positions from n on, as if they had never been. `kv`: the keys of the head, of which at least the first
-/// n are still what they were. Throws std::invalid_argument if there are fewer than n.
+/// n are still what they were. Throws std::invalid_argument if there are fewer than n. Allocates nothing.
 template <int kBits, KvHead Kv>
 void truncate(Sketch<kBits>& sketch, const Kv& kv, Position n) {
   if (n < 0 || n > sketch.size()) {
@@ -260,20 +332,20 @@ void truncate(Sketch<kBits>& sketch, const Kv& kv, Position n) {
   Access::codes(sketch).resize(keys * Sketch<kBits>::code_dim(sketch.key_dim()) * kBits / 8);
   Access::scales(sketch).resize(keys);
   Access::centres(sketch).resize(segments * sketch.key_dim());
+  Access::fingerprints(sketch).resize(segments);
   if constexpr (kBits == 8) {
     Access::rests(sketch).resize(keys);
     Access::reach(sketch).resize(segments);
   }
   auto& unsketched = Access::unsketched(sketch);
-  while (!unsketched.empty() && unsketched[unsketched.size() - 1] >= static_cast<Position>(keys)) {
-    unsketched.resize(unsketched.size() - 1);
-  }
+  unsketched.resize(count_below(unsketched, static_cast<Position>(keys)));
   Access::size(sketch) = n;
 }
 
 /// Takes in the positions of `kv` from `from` on; what the sketch held of them before is forgotten. Appended one by
 /// one, in bulk or after a truncate, equal keys give equal bits. Reads each new key once; allocates while the sketch
-/// grows. Throws std::invalid_argument if positions would be left out, and on keys of another size.
+/// grows (`reserve`), and changes nothing if there is no memory. Throws std::invalid_argument if positions would be left
+/// out, and on keys of another size.
 template <int kBits, KvHead Kv>
 void append(Sketch<kBits>& sketch, const Kv& kv, Position from) {
   static_assert(!std::is_same_v<typename Kv::Key, double>, "skim::append: sketches are of keys in float, F16, BF16 or I8");
@@ -281,19 +353,43 @@ void append(Sketch<kBits>& sketch, const Kv& kv, Position from) {
     fail("skim::append: the ", sketch.kName, " covers ", sketch.size(), " positions and cannot go on from ", from);
   }
   if (kv.size() < from) fail("skim::append: from is ", from, " but there are ", kv.size(), " keys");
+  check_between("skim::append: number of keys", kv.size(), Position{0}, kMostPositions);
   if (kv.key_dim() == 0) fail("skim::append: keys have 0 columns but need at least 1");
-  if (kv.key_dim() > 1024) fail("skim::append: keys have ", kv.key_dim(), " columns but a sketch takes at most 1024");
+  if (kv.key_dim() > kMostSketchColumns) {
+    fail("skim::append: keys have ", kv.key_dim(), " columns but a sketch takes at most ", kMostSketchColumns);
+  }
   if (sketch.size() != 0 && kv.key_dim() != sketch.key_dim()) {
     fail("skim::append: keys have ", kv.key_dim(), " columns but the ", sketch.kName, " is of keys with ", sketch.key_dim());
   }
+  // All memory first: a sketch that cannot grow is the one it was.
+  const std::size_t segments = static_cast<std::size_t>(kv.size()) / sketch.segment();
+  const std::size_t kept = static_cast<std::size_t>(from) / sketch.segment();
+  const std::size_t unsketched =
+      count_below(SketchAccess::unsketched(sketch), static_cast<Position>(kept * sketch.segment())) +
+      (segments - kept) * sketch.segment();
+  for_each_buffer(sketch, segments, unsketched, kv.key_dim(), [](auto& buffer, std::size_t size) { buffer.reserve(size); });
+  const Scratch memory(SketchAccess::scratch(sketch), segments > kept ? segment_scratch(sketch, kv.key_dim()) : 0);
   if (sketch.size() == 0) SketchAccess::d(sketch) = kv.key_dim();
   truncate(sketch, kv, from);
   for (;;) {
     if (kv.size() - sketch.sketched() < static_cast<Position>(sketch.segment())) break;
-    add_segment(sketch, kv, sketch.sketched());
-    SketchAccess::size(sketch) = sketch.sketched();
+    add_segment(sketch, kv, sketch.sketched(), memory.data());
   }
   SketchAccess::size(sketch) = kv.size();
+}
+
+/// Room for `positions` positions of keys of d columns: until there are more, append and truncate allocate nothing,
+/// however they come. Beside what `bytes` will count it sets aside 4 (segment + 17) d bytes to work in, 140 KB at d = 128,
+/// and 8 a position for keys that cannot be sketched; pages of these that nobody touches take no memory on most systems.
+/// Copies are not reserved. Throws std::invalid_argument on sizes out of range; without memory nothing has changed.
+template <int kBits>
+void reserve(Sketch<kBits>& sketch, Position positions, std::size_t d) {
+  check_between("skim::reserve: positions", positions, Position{0}, kMostPositions);
+  check_between("skim::reserve: d", d, std::size_t{1}, kMostSketchColumns);
+  const std::size_t segments = static_cast<std::size_t>(positions) / sketch.segment();
+  for_each_buffer(sketch, segments, segments * sketch.segment(), d,
+                  [](auto& buffer, std::size_t size) { buffer.reserve_exactly(size); });
+  SketchAccess::scratch(sketch).reserve_exactly(segment_scratch(sketch, d));
 }
 
 /// All positions that the index does not cover yet.

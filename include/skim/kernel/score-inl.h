@@ -9,6 +9,7 @@
 
 #include <cmath>
 
+#include "skim/core/error.h"
 #include "skim/core/query.h"
 #include "skim/core/workspace.h"
 #include "skim/kernel/block-inl.h"

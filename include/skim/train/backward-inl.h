@@ -288,6 +288,7 @@ void backward(const SelectionRecord& record, const BasicLayerQuery<Real>& query,
     check_gradients(query, kv, gradients);
     check_record(record, layer);
   }
+  layer.check_beside(false);
   Backward<Real, Kv>(layer, record, gradients, workspaces, options.executor).run();
 }
 
@@ -303,6 +304,7 @@ void backward(const E& estimator, const BasicLayerQuery<Real>& query, const Laye
     layer.check_estimator(estimator, true);
     check_gradients(query, kv, gradients);
   }
+  layer.check_beside(options.strict);
   SelectionRecord own;
   SelectionRecord& record = options.record == nullptr ? own : *options.record;
   select_units(estimator, layer, record, workspaces, options);

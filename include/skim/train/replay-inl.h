@@ -82,6 +82,7 @@ void select(const E& estimator, const BasicLayerQuery<Real>& query, const LayerK
     layer.check_asked(workspaces[0]);
     layer.check_estimator(estimator, true);
   }
+  layer.check_beside(options.strict);
   select_units(estimator, layer, record, workspaces, options);
 }
 
