@@ -120,6 +120,7 @@ void run(Input& in) {
     Grown fresh(pieces, planes);
     fresh.each([&](auto& index) { append(index, first_of(p, n)); });
     expect_same_indexes(grown, fresh);
+    grown.each([&](auto& index) { verify(index, first_of(p, n)); });
 
     const std::string text = estimator_from(in);
     const StageList e = parse(text);

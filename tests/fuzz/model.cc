@@ -83,8 +83,13 @@ void change_bytes(Input& in, Bytes& bytes) {
   }
 }
 
-/// `right`: whether nothing is wrong with the tokenizer.
-Bytes file_from(Input& in, bool& right) {
+/// What must become of a file.
+struct Fate {
+  bool right = false;    // nothing is wrong with it
+  bool refused = false;  // it says something of its computation that nobody knows
+};
+
+Bytes file_from(Input& in, Fate& fate) {
   TinyShape shape;
   shape.layers = static_cast<std::uint32_t>(in.between(1, 2));
   shape.kv_heads = static_cast<std::uint32_t>(in.between(1, 2));
@@ -103,12 +108,16 @@ Bytes file_from(Input& in, bool& right) {
   write_tokenizer(file, pieces);
   write_weights(file, shape, in.one_of({TinyType::kF32, TinyType::kF16, TinyType::kBF16}));
   const std::size_t changes = in.between(0, 5);
-  right = changes == 0;
+  fate.right = changes == 0;
   bool bytes_too = false;
   for (std::size_t i = 0; i < changes; ++i) {
-    switch (in.between(0, 4)) {
+    switch (in.between(0, 5)) {
       case 0:
       case 1: add_key(in, file); break;
+      case 5:
+        file.u32("llama.fuzz." + in.text(), in.byte());
+        fate.refused = changes == 1;  // another change may hide it
+        break;
       case 2: change_tensor(in, file); break;
       case 3: change_weights(in, file); break;
       case 4: bytes_too = true; break;
@@ -135,23 +144,25 @@ void try_tokenizer(const Tokenizer& tokenizer, const std::string& text, bool rig
 void run(Input& in, const std::string& whole) {
   const bool is_whole = in.rarely(8);
   const std::string text = "Hello \xFF w\xC3\xB6rld" + in.text();
-  bool right = false;
+  Fate fate;
   const Bytes bytes = is_whole ? Bytes(reinterpret_cast<const std::byte*>(whole.data()),
                                        reinterpret_cast<const std::byte*>(whole.data() + whole.size()))
-                               : file_from(in, right);
+                               : file_from(in, fate);
   try {
     const Gguf file{Bytes(bytes)};
     const Tokenizer tokenizer(file);
-    try_tokenizer(tokenizer, text, right);
+    try_tokenizer(tokenizer, text, fate.right);
     const Llama model(file);
+    expect(!fate.refused, "a key that nobody knows is ignored");
     PlainAttention attention(model.shape());
     const std::vector<Token> tokens = tokenizer.encode(text);
     for (std::size_t i = 0; i < tokens.size() && i < 4; ++i) {
       const Vector logits = model.decode(tokens[i], i, attention);
       expect(static_cast<std::size_t>(logits.size()) == model.shape().vocabulary, "logits of another vocabulary");
+      expect(logits.allFinite(), "logits that are no numbers");
     }
   } catch (const std::runtime_error&) {
-    expect(!right, "a right file is refused");
+    expect(!fate.right, "a right file is refused");
   }
 }
 
