@@ -117,6 +117,16 @@ TEST_F(OneHead, OutIsQ) {
   state.out.data = shared.data() + 30;
   EXPECT_TRUE(throws_with([&] { attend(Dense{}, q, kv, state, ws); }, {"out overlaps q"}));
 }
+TEST_F(OneHead, OutAndLseOnOtherMemory) {
+  std::vector<float> shared(240);
+  kv.keys.data = shared.data();
+  state.out.data = shared.data() + 200;
+  EXPECT_TRUE(throws_with([&] { attend(Dense{}, q, kv, state, ws); }, {"out overlaps keys"}));
+  state = {{out.data(), 2, 16}, shared.data() + 30};
+  expect_fails({"lse overlaps keys"});
+  state.lse = out.data() + 20;
+  expect_fails({"lse overlaps out"});
+}
 TEST_F(OneHead, ProductsThatOverflow) {
   kv.keys.stride = kHugeStride;
   expect_fails({"keys", "10 rows", "4611686018427387903"});
@@ -316,7 +326,61 @@ TEST_F(WholeLayer, Workspaces) {
   std::vector<Workspace> one(1);
   options.workspaces = one;
   options.executor.threads = 2;
+  expect_fails({"2 threads", "run is null"});
+  options.executor.run = [](void*, std::size_t, Executor::Task, void*) {};
   expect_fails({"1 workspaces", "2 threads"});
+  options.executor.threads = 0;
+  expect_fails({"threads", "is 0", "at least 1"});
+}
+TEST_F(WholeLayer, MoreCausalRowsThanKeys) {
+  for (auto& view : p.views) view.keys.rows = view.values.rows = 1;
+  expect_fails({"sequence 0", "3 causal rows", "KV view 0", "1 keys"});
+  q.causal = false;
+  EXPECT_NO_THROW(attend(Dense{}, q, kv, state));
+  q.causal = true;
+  for (auto& view : p.views) view.keys.rows = view.values.rows = 0;
+  attend(Dense{}, q, kv, state);
+  for (std::size_t i = 0; i < output.out.size(); ++i) EXPECT_EQ(output.out.data()[i], 0.0f);
+  for (std::size_t i = 0; i < output.lse.size(); ++i) EXPECT_EQ(output.lse.data()[i], -INFINITY);
+}
+TEST_F(WholeLayer, Numbers) {
+  const float slopes[] = {1, 2, 3, INFINITY};
+  q.logit.alibi_slopes = slopes;
+  expect_fails({"ALiBi slope 3 of 4", "inf"});
+  q.logit = {.scale = 0.0};
+  expect_fails({"scale is 0"});
+  q.logit = {.soft_cap = 1e39};
+  expect_fails({"soft_cap is 1e+39"});
+}
+TEST_F(WholeLayer, OutOnLseOrKeys) {
+  state.lse = state.out.data + 7;
+  expect_fails({"lse overlaps out"});
+  state = output.state();
+  std::vector<float> shared(20 * 24);
+  p.views[1].keys.data = shared.data();
+  state.out.data = shared.data() + 20 * 24 - 1;
+  EXPECT_TRUE(throws_with([&] { attend(Dense{}, q, kv, state); }, {"out overlaps keys"}));
+  state = output.state();
+  state.lse = shared.data() + 100;
+  expect_fails({"lse overlaps keys"});
+  p.views[1].keys.data = p.heads[1].keys.data();
+  p.views[3].values.data = shared.data() + 60;
+  expect_fails({"lse overlaps values"});
+}
+// Heads of out between those of q are no overlap.
+TEST_F(WholeLayer, InterleavedHeadsAreAccepted) {
+  std::vector<float> shared(5 * 4 * 40);  // [rows, heads, q 24 | out 16]
+  for (std::size_t i = 0; i < 5 * 4 * 24; ++i) shared[i / 24 * 40 + i % 24] = p.q[i];
+  q.rows = {shared.data(), 5, 4, 24, 4 * 40, 40};
+  state.out = {shared.data() + 24, 5, 4, 16, 4 * 40, 40};
+  attend(Dense{}, q, kv, state);
+  LayerOutput apart(p);
+  attend(Dense{}, p.query(), kv, apart.state());
+  for (std::size_t i = 0; i < 5 * 4; ++i) {
+    EXPECT_TRUE(same_bits(shared.data() + i * 40 + 24, apart.out.data() + i * 16, 16)) << i;
+  }
+  state.out.data -= 1;
+  EXPECT_TRUE(throws_with([&] { attend(Dense{}, q, kv, state); }, {"out overlaps q"}));
 }
 TEST_F(WholeLayer, BadParametersOfTheEstimator) {
   EXPECT_TRUE(throws_with([&] { attend(Sinks{-1}, q, kv, state); }, {"Sinks", "-1", "at least 0"}));
@@ -332,6 +396,23 @@ TEST(Merge, ShapesThatDoNotFit) {
   State a(2, 16), b(3, 16), c(2, 15);
   EXPECT_TRUE(throws_with([&] { merge(a.view(), b.view()); }, {"2 rows", "3"}));
   EXPECT_TRUE(throws_with([&] { merge(a.view(), c.view()); }, {"16 columns", "15"}));
+}
+TEST(Merge, StatesThatShareMemory) {
+  std::vector<float> memory(200);
+  const StateView a{{memory.data(), 2, 16}, memory.data() + 100};
+  const auto expect_refused = [&a](const StateView& b, std::initializer_list<const char*> parts) {
+    EXPECT_TRUE(throws_with([&] { merge(a, b); }, parts));
+    EXPECT_TRUE(throws_with([&] { merge(b, a); }, {"overlaps"}));
+  };
+  expect_refused({{memory.data() + 31, 2, 16}, memory.data() + 110}, {"out of the one state overlaps out of the other"});
+  expect_refused({{memory.data() + 40, 2, 16}, memory.data() + 101}, {"lse of the one state overlaps lse of the other"});
+  expect_refused({{memory.data() + 40, 2, 16}, memory.data() + 20}, {"out of the one state overlaps lse of the other"});
+  expect_refused({{memory.data() + 90, 2, 16}, memory.data() + 150}, {"lse of the one state overlaps out of the other"});
+  EXPECT_TRUE(throws_with([&] { merge(a, a); }, {"out of the one state overlaps out of the other"}));
+  // Rows of one state between those of another.
+  const StateView even{{memory.data(), 2, 16, 40}, memory.data() + 16, 40};
+  const StateView odd{{memory.data() + 20, 2, 16, 40}, memory.data() + 36, 40};
+  EXPECT_NO_THROW(merge(even, odd));
 }
 
 }  // namespace

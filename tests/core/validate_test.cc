@@ -148,9 +148,42 @@ TEST(Validate, Queries) {
   expect_refused([](Fitting& f) { f.q.logit.soft_cap = std::numeric_limits<double>::infinity(); },
                  {"soft_cap is inf"});
   Fitting fine;
-  fine.q.logit = {.scale = 0.0, .soft_cap = 50};
+  fine.q.logit = {.scale = -0.5, .soft_cap = 50};
   fine.q.position = 1000;
   EXPECT_NO_THROW(fine.check());
+}
+
+// A number is what it is in the type that computes with it: 1e39 is infinite in float, 1e-46 is 0, and 1e-40 may be.
+TEST(Validate, NumbersAsTheyAreUsed) {
+  const auto check = [](auto zero, const skim::LogitRule& rule) { skim::check_rule<decltype(zero)>(rule, 3); };
+  for (const double scale : {0.0, -0.0, 1e39, -1e39, 1e-46, 1e-40}) {
+    const std::string text = scale == 0 ? "scale is" : scale > 1 ? "scale is 1e+39" : "scale is ";
+    expect_error([&] { check(0.0f, {.scale = scale}); }, {text.c_str(), "in float", "1 / sqrt(d)"});
+  }
+  for (const double scale : {1e39, -1e39, 1e-46, -1e-40}) EXPECT_NO_THROW(check(0.0, {.scale = scale}));
+  for (const double scale : {3e38, -3e38, 2e-38}) EXPECT_NO_THROW(check(0.0f, {.scale = scale}));
+  for (const double scale : {0.0, 1e-310}) expect_error([&] { check(0.0, {.scale = scale}); }, {"in double"});
+  for (const double cap : {1e39, 1e-46, 1e-40, 3e38}) {
+    expect_error([&] { check(0.0f, {.soft_cap = cap}); }, {"soft_cap is", "in float", "(0: none)"});
+    EXPECT_NO_THROW(check(0.0, {.soft_cap = cap}));
+  }
+  for (const double cap : {0.0, -0.0, 2e-38, 50.0, 1e30}) EXPECT_NO_THROW(check(0.0f, {.soft_cap = cap}));
+  for (const float bad : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+                          std::numeric_limits<float>::quiet_NaN()}) {
+    const float slopes[] = {0.5f, -3e38f, bad};
+    expect_error([&] { check(0.0f, {.alibi_slopes = slopes}); }, {"ALiBi slope 2 of 3", "finite"});
+    EXPECT_NO_THROW(skim::check_rule<float>({.alibi_slopes = slopes}, 2)) << "the third is not read";
+  }
+}
+
+TEST(Validate, Executors) {
+  const auto run = [](void*, std::size_t, skim::Executor::Task, void*) {};
+  EXPECT_NO_THROW(skim::check_executor({}));
+  EXPECT_NO_THROW(skim::check_executor({1, run}));
+  EXPECT_NO_THROW(skim::check_executor({7, run}));
+  expect_error([] { skim::check_executor({0, nullptr}); }, {"threads", "is 0", "at least 1"});
+  expect_error([&] { skim::check_executor({0, run}); }, {"threads", "is 0", "at least 1"});
+  expect_error([] { skim::check_executor({4, nullptr}); }, {"4 threads", "run is null"});
 }
 
 TEST(Validate, States) {
@@ -162,6 +195,40 @@ TEST(Validate, States) {
   expect_refused([](Fitting& f) { f.state.lse = nullptr; }, {"lse is null", "2 rows"});
   expect_refused([](Fitting& f) { f.state.lse_stride = 0; }, {"lse_stride is 0", "2 rows"});
   expect_refused([](Fitting& f) { f.state.out.data = f.q_rows.data() + 2; }, {"out overlaps q"});
+  expect_refused([](Fitting& f) { f.state.lse = f.out.data() + 4; }, {"lse overlaps out"});
+  expect_refused([](Fitting& f) { f.state.lse = f.q_rows.data() + 6; }, {"lse overlaps q"});
+  expect_refused([](Fitting& f) { f.state.out.data = f.keys.data() + 30; }, {"out overlaps keys"});
+  expect_refused([](Fitting& f) { f.state.out.data = f.values.data() + 29; }, {"out overlaps values"});
+  expect_refused([](Fitting& f) { f.state.lse = f.values.data() + 4; }, {"lse overlaps values"});
+}
+
+// One buffer with all that belongs to a token, or to a head, is legal: rows in between are no overlap.
+TEST(Validate, InterleavedStatesAreAccepted) {
+  Fitting f;
+  std::vector<float> all(10 * 12);  // tokens of [key 4, value 3, out 3, lse 1, spare 1]
+  f.kv = {{all.data(), 10, 4, 12}, {all.data() + 4, 10, 3, 12}};
+  f.state = {{all.data() + 7, 2, 3, 12}, all.data() + 10, 12};
+  EXPECT_NO_THROW(f.check());
+  f.state.out.stride = -12;
+  f.state.out.data += 12;
+  EXPECT_NO_THROW(f.check());
+  f.state = {{all.data() + 9 * 12 + 7, 2, 3, 3}, f.lse.data(), 1};  // of other strides, behind the last value
+  f.kv.keys.rows = f.kv.values.rows = 10;
+  EXPECT_NO_THROW(f.check());
+  f.state = {{all.data() + 7, 2, 3, 7}, f.lse.data(), 1};  // the second row is at 14 to 16, key 1 at 12 to 15
+  expect_error([&] { f.check(); }, {"out overlaps keys"});
+}
+
+TEST(Validate, StatesAmongPages) {
+  Paged p;  // rows of [key 4, value 3], pages of 3, page 3 and 4 of the pool are not used
+  const auto check = [&](const float* at, std::size_t count) {
+    skim::check_apart("out", skim::memory_of(Rows<const float>{at, 1, count}), p.kv);
+  };
+  EXPECT_NO_THROW(check(p.pool.data() + 3 * 21, 2 * 21));
+  EXPECT_NO_THROW(check(p.pool.data() + 21 + 7, 14)) << "page 1 holds one position";
+  expect_error([&] { check(p.pool.data() + 3 * 21, 2 * 21 + 1); }, {"out overlaps keys"});
+  expect_error([&] { check(p.pool.data() + 3 * 21 - 1, 3); }, {"out overlaps values"});
+  expect_error([&] { check(p.pool.data() + 21 + 6, 14); }, {"out overlaps values"});
 }
 
 TEST(Validate, Pages) {
@@ -177,6 +244,12 @@ TEST(Validate, Pages) {
   expect_refused<Paged>([](Paged& p) { p.kv.values.row_stride = -kFar; },
                         {"rows of a value page", "3 rows"});
   expect_refused<Paged>([](Paged& p) { p.kv.page_size = kHuge; }, {"18446744073709551615"});
+  expect_refused<Paged>([](Paged& p) { p.kv.keys.page_stride = 0; }, {"page_stride of keys is 0", "4 pages", "3 * 7"});
+  expect_refused<Paged>([](Paged& p) { p.kv.values.page_stride = 0; }, {"page_stride of values is 0", "4 pages"});
+  Paged one;
+  one.kv.n = 3;
+  one.kv.keys.page_stride = one.kv.values.page_stride = 0;
+  EXPECT_NO_THROW(one.check()) << "of one page there is no step";
 }
 
 // The table of a real cache is longer than what is used, and the rest is stale.
@@ -193,7 +266,7 @@ TEST(Validate, LargePools) {
   std::vector<std::int32_t> table(1000);
   for (std::size_t i = 0; i < table.size(); ++i) table[i] = static_cast<std::int32_t>(997 * i % 1009);
   const float some = 0;
-  PagedKv<float> kv{16000, 16, table, 1009, {&some, 1, 0, 0}, {&some, 1, 0, 0}};
+  PagedKv<float> kv{16000, 16, table, 1009, {&some, 1, 1, 0}, {&some, 1, 1, 0}};
   skim::Buffer<std::uint64_t> seen;
   EXPECT_NO_THROW(skim::check_kv(kv, seen));
   EXPECT_NO_THROW(skim::check_kv(kv, seen)) << "the marks of the last check are gone";

@@ -211,6 +211,44 @@ TYPED_TEST(TopPOf, EarlierStagesCount) {
   }
 }
 
+// However small the mass: 1 less it, what may be dropped, rounds to 1, and nothing may be kept by that. Every head gets its
+// likeliest position, of equal ones the first, and holds the mass.
+TYPED_TEST(TopPOf, SmallMasses) {
+  for (const std::size_t heads : {1u, 2u, 5u}) {
+    for (const std::size_t n : {1u, 17u, 1024u, 20000u}) {
+      for (const double spread : {1e-3, 1.0, 8.0, 300.0}) {
+        const auto p = normal_logits<TypeParam>(heads, n, spread, n + heads);
+        const Reference reference(p, {});
+        for (const double mass : {1e-300, 1e-100, 1e-30, 1e-12, 1e-9, 3e-8, 1e-7, 3e-7, 9e-7, 2e-6, 1e-5, 1e-4}) {
+          SCOPED_TRACE(testing::Message() << heads << " heads, n " << n << ", spread " << spread << ", mass " << mass);
+          const auto kept = positions_of(select(TopP{mass}, p.query(), p.kv()));
+          ASSERT_FALSE(kept.empty());
+          if (mass < 1e-6) {
+            ASSERT_LE(kept.size(), heads);
+          }
+          for (std::size_t h = 0; h < heads; ++h) {
+            double held = 0;
+            for (const Position i : kept) held += reference.share[h][static_cast<std::size_t>(i)];
+            EXPECT_GE(held, 0.4 * mass) << "head " << h;
+            if (mass >= 1e-6) continue;
+            const auto& logits = p.logits[h];
+            const auto best = std::max_element(logits.begin(), logits.end()) - logits.begin();
+            EXPECT_TRUE(std::binary_search(kept.begin(), kept.end(), best)) << "head " << h;
+          }
+        }
+      }
+    }
+  }
+}
+
+// ... but where earlier stages hold it already, nothing more is taken.
+TYPED_TEST(TopPOf, SmallMassesThatAreHeld) {
+  const auto p = normal_logits<TypeParam>(3, 500, 2, 1);
+  for (const double mass : {1e-300, 1e-30, 1e-7}) {
+    EXPECT_EQ(positions_of(select(stack(Sinks{4}, TopP{mass}), p.query(), p.kv())), (std::vector<Position>{0, 1, 2, 3}));
+  }
+}
+
 // A group takes positions by their largest probability under any head, until every head holds the mass.
 TYPED_TEST(TopPOf, Groups) {
   std::mt19937_64 generator(2);

@@ -36,11 +36,13 @@ struct Table {
   const float* row(std::size_t r) const { return scores.data() + r * n; }
 };
 
-/// The k best of those in [first, last) that are not in `taken`, ascending; of equal ones the lower position. NaN is last.
+/// The k best of those in [first, last) that are not in `taken`, ascending; of equal ones the lower position. NaN is last,
+/// and -inf is never.
 std::vector<Position> best(const float* scores, Position first, Position last, std::size_t k,
                            const std::vector<Position>& taken = {}) {
   std::vector<Position> order;
   for (Position i = first; i < last; ++i) {
+    if (scores[i] == -kInfinite) continue;
     if (std::find(taken.begin(), taken.end(), i) == taken.end()) order.push_back(i);
   }
   const auto score = [&](Position i) { return std::isnan(scores[i]) ? -kInfinite : scores[i]; };
@@ -237,22 +239,26 @@ std::vector<std::vector<float>> bad_rows() {
   };
 }
 
-// Law 6, exactly: whatever the scores are, every position can be chosen, and its expected weight is 1.
+// Law 6, exactly: whatever the scores are, every position that they do not rule out can be chosen, and its expected
+// weight is 1.
 TEST(ExternalScores, BadScoresBiasNothing) {
   for (const auto& row : bad_rows()) {
     SCOPED_TRACE(testing::PrintToString(row));
     for (const std::size_t group : {1u, 3u}) {
       const std::vector<float> proposal = proposal_of(row, group);
-      ASSERT_EQ(proposal.size(), row.size());
-      for (const float x : proposal) EXPECT_TRUE(std::isfinite(x));
+      const auto allowed = static_cast<std::size_t>(std::count_if(row.begin(), row.end(), [](float x) { return x != -kInfinite; }));
+      ASSERT_EQ(proposal.size(), allowed == 0 ? 0 : row.size());
+      for (std::size_t i = 0; i < proposal.size(); ++i) EXPECT_EQ(std::isfinite(proposal[i]), row[i] != -kInfinite);
       std::mt19937_64 generator(1);
       std::uniform_real_distribution<float> uniform(0x1p-20f, 1);
-      for (std::size_t budget = 1; budget < row.size(); ++budget) {
+      for (std::size_t budget = 1; budget < allowed; ++budget) {
         for (int draw = 0; draw < 6; ++draw) {
           std::vector<float> u(row.size());
           for (float& x : u) x = uniform(generator);
           if (draw == 5) std::fill(u.begin(), u.end(), 0.5f);
+          for (const Chosen& c : Priority{proposal, budget}(u)) EXPECT_NE(row[c.rank], -kInfinite);
           for (std::size_t i = 0; i < u.size(); ++i) {
+            if (row[i] == -kInfinite) continue;
             EXPECT_TRUE(is_unbiased_at(u, i, 1e-6 + 8 * 0x1p-24 * 16, Priority{proposal, budget})) << budget;
           }
         }
@@ -271,6 +277,51 @@ TEST(ExternalScores, TheFloorIsOfWhatIsLeft) {
   EXPECT_EQ(left[0] - left[2], 1);
   EXPECT_EQ(left[0] - left[1], 16);
   EXPECT_EQ(left[0] - left[3], 16);
+}
+
+// -inf is "never this position": not selected by any stage that goes by the scores, also when there is room for it, and the
+// answer is that of a cache without such positions.
+TEST(ExternalScores, RuleOutPositions) {
+  constexpr std::size_t n = 90;
+  for (const std::size_t group : {1u, 3u}) {
+    const auto p = random_problem<float>({n, 8, 4, group}, 10);
+    for (const std::size_t every : {1u, 2u, 3u, 40u}) {
+      Table table(1, n, 10);
+      for (std::size_t i = 0; i < n; i += every) table.scores[i] = -kInfinite;
+      table.scores[5] = kNotANumber;
+      std::vector<Weighted> allowed;
+      for (std::size_t i = 0; i < n; ++i) {
+        if (table.scores[i] != -kInfinite) allowed.push_back({static_cast<Position>(i), 1});
+      }
+      const ExternalScores external = table.view();
+      const auto kv = with_index(p.kv(), external);
+      for (const char* text :
+           {"topk(7,by=external)", "topk(7,by=external,candidates=80)", "priority(7,by=external)", "systematic(7,by=external)",
+            "multinomial(7,by=external)", "poisson(7,by=external)", "topk(3,by=external)+priority(5,by=external)",
+            "topk(2,by=external,candidates=80)+topk(2,by=external)+systematic(5,by=external)"}) {
+        for (std::uint64_t seed = 0; seed < 20; ++seed) {
+          Query q = p.query();
+          q.stream.seed = seed;
+          const Selection some = select(parse(text), q, kv);
+          for (const Weighted& w : list_of(some)) {
+            EXPECT_NE(table.scores[static_cast<std::size_t>(w.position)], -kInfinite) << text << ", " << w.position;
+          }
+          EXPECT_EQ(list_of(some).empty(), allowed.empty()) << text;
+        }
+      }
+      // Room for all: what may be selected is, with weight 1.
+      for (const char* text :
+           {"topk(1000,by=external)", "topk(89,by=external)", "topk(89,by=external,candidates=90)",
+            "priority(89,by=external)", "systematic(89,by=external)", "multinomial(89,by=external)",
+            "poisson(1000,by=external)", "topk(3,by=external)+priority(89,by=external)"}) {
+        State state = attend(parse(text), p.query(), kv);
+        EXPECT_TRUE(agrees(state.view(), p, p.query(), allowed)) << text << ", every " << every;
+        EXPECT_EQ(positions_of(select(parse(text), p.query(), kv)).size(), allowed.size()) << text;
+      }
+      // What does not go by the scores is not ruled out.
+      EXPECT_EQ(positions_of(select(parse("sinks(1)+topk(1000,by=external)"), p.query(), kv)).size(), allowed.size() + 1);
+    }
+  }
 }
 
 // Through the whole path: the weight of what is chosen comes from the scores alone, the logit from the key.

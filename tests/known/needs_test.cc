@@ -381,7 +381,7 @@ TEST(Needs, B17_AnyHeadSize) {
 
 // vLLM, SGLang: rows of empty sequences were skipped and kept stale NaN.
 TEST(Needs, B18_EveryRowIsWritten) {
-  LayerProblem<float> p({}, {{1, 0}, {2, 1}, {1, 0}, {3, 20}}, 12);
+  LayerProblem<float> p({}, {{1, 0}, {2, 2}, {1, 0}, {3, 20}}, 12);
   LayerOutput output(p);
   attend(stack(Sinks{1}, TopK{2}), p.query(), p.kv(), output.state());
   EXPECT_TRUE(output.all_written());

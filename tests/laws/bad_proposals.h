@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scores that an index could hand in, as bad as they come: none has anything to do with the keys.
+// Scores that an index or a caller could hand in, as bad as they come: none has anything to do with the keys.
 #ifndef SKIM_TESTS_LAWS_BAD_PROPOSALS_H_
 #define SKIM_TESTS_LAWS_BAD_PROPOSALS_H_
 
@@ -51,7 +51,16 @@ struct BadlyScored {
 
   auto kv() const { return with_index(p.kv(), external); }
 
-  /// What samplers make of the scores, after `earlier` stages.
+  /// What samplers make of the scores when they are those of an index: -inf is a guess like another.
+  std::vector<double> index_proposal() const {
+    std::vector<double> x;
+    for (const float s : numbers) x.push_back(std::isnan(s) ? -kInf : double{s});
+    HWY_NAMESPACE::raise_to_floor(x.data(), x.size(), true);
+    return x;
+  }
+
+  /// What they make of them when they are the caller's, after `earlier` stages: -inf rules a position out. Nothing when
+  /// all are ruled out.
   std::vector<double> log_proposal(const Selection& earlier = {}) const {
     Workspace ws;
     Selection selection = earlier;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Law 6 for PriorityTail where an index proposes, however bad it is: with the other uniform numbers fixed, breakpoint
-// times weight is 1 for every position, also those that the index gives nothing.
+// times weight is 1 for every position, also those that the index gives nothing. What the caller rules out is never chosen.
 #include <algorithm>
 #include <random>
 
@@ -33,14 +33,19 @@ struct Priority {
   }
 };
 
-testing::AssertionResult is_unbiased(const Priority& sample) {
+testing::AssertionResult is_unbiased(const Priority& sample, std::vector<bool> ruled_out = {}) {
+  ruled_out.resize(sample.log_proposal.size());
   std::mt19937_64 generator(sample.budget);
   std::uniform_real_distribution<double> uniform(0x1p-20, 1);
   std::vector<double> u(sample.log_proposal.size());
   for (int draw = 0; draw < 4; ++draw) {
     for (double& x : u) x = uniform(generator);
     if (draw == 3) std::fill(u.begin(), u.end(), 0.5);
+    for (const Chosen& c : sample(u)) {
+      if (ruled_out[c.rank]) return testing::AssertionFailure() << "rank " << c.rank << " is ruled out, and chosen";
+    }
     for (std::size_t i = 0; i < u.size(); ++i) {
+      if (ruled_out[i]) continue;
       const auto unbiased = is_unbiased_at(u, i, 1e-12, sample);
       if (!unbiased) return unbiased;
     }
@@ -48,12 +53,25 @@ testing::AssertionResult is_unbiased(const Priority& sample) {
   return testing::AssertionSuccess();
 }
 
+std::vector<bool> ruled_out_by(const std::vector<float>& scores) {
+  std::vector<bool> result;
+  for (const float x : scores) result.push_back(x == -INFINITY);
+  return result;
+}
+std::size_t allowed_by(const std::vector<float>& scores) {
+  return static_cast<std::size_t>(std::count_if(scores.begin(), scores.end(), [](float x) { return x != -INFINITY; }));
+}
+
 TEST(PriorityProposalExact, HoweverBadTheScores) {
   for (const auto& [name, scores] : bad_scores()) {
     for (const std::size_t group : {1u, 3u}) {
-      const auto log_proposal = BadlyScored(scores, group).log_proposal();
+      const BadlyScored bad(scores, group);
+      const auto of_index = bad.index_proposal(), of_caller = bad.log_proposal();
+      const auto ruled_out = ruled_out_by(scores);
       for (std::size_t budget = 1; budget < scores.size(); ++budget) {
-        EXPECT_TRUE(is_unbiased({log_proposal, budget})) << name << ", group of " << group << ", budget " << budget;
+        EXPECT_TRUE(is_unbiased({of_index, budget})) << name << ", group of " << group << ", budget " << budget;
+        if (budget >= allowed_by(scores)) continue;  // all of them then
+        EXPECT_TRUE(is_unbiased({of_caller, budget}, ruled_out)) << name << ", group of " << group << ", budget " << budget;
       }
     }
   }
@@ -65,8 +83,11 @@ TEST(PriorityProposalExact, ManyScores) {
   for (int problem = 0; problem < 10; ++problem) {
     std::vector<float> scores(24);
     for (float& x : scores) x = generator() % 4 == 0 ? (generator() % 2 == 0 ? NAN : -INFINITY) : normal(generator);
-    const auto log_proposal = BadlyScored(scores, 2).log_proposal();
-    for (const std::size_t budget : {1u, 7u, 23u}) EXPECT_TRUE(is_unbiased({log_proposal, budget})) << budget;
+    const BadlyScored bad(scores, 2);
+    for (const std::size_t budget : {1u, 7u, 23u}) EXPECT_TRUE(is_unbiased({bad.index_proposal(), budget})) << budget;
+    for (const std::size_t budget : {1u, 7u}) {
+      EXPECT_TRUE(is_unbiased({bad.log_proposal(), budget}, ruled_out_by(scores))) << budget;
+    }
   }
 }
 

@@ -762,6 +762,67 @@ length > 0 ? 0.0 : 1.0)
 0.0)
 EOF
 
+# ---- numbers at their edges ------------------------------------------------------------------------------------------
+
+mutant "soft cap checked in double" core/validate.h core/validate_test.cc <<'EOF'
+rule.soft_cap <= kMost)) {
+===
+std::isfinite(rule.soft_cap))) {
+EOF
+mutant "interleaved rows go on for ever" core/overlap.h core/overlap_test.cc <<'EOF'
+    return std::max(least, 1 - a.rows) <= std::min(most, b.rows - 1);
+===
+    return least <= most;
+EOF
+mutant "a head of NaN has a say" attend/nan_heads-inl.h known/extremes_test.cc <<'EOF'
+  if (left == heads || left == 0) return {};
+===
+  if (left <= heads) return {};
+EOF
+mutant "a head of NaN that selects nothing is empty" attend/nan_heads-inl.h known/extremes_test.cc <<'EOF'
+    if (state.lse_of(h) != -kInfinity<Real> || q.visible.size() == 0 ||
+===
+    if (state.lse_of(h) != kInfinity<Real> || q.visible.size() == 0 ||
+EOF
+mutant "nothing but NaN is nothing" attend/nan_heads-inl.h known/extremes_test.cc <<'EOF'
+      if (std::isnan(of_head[i])) first = std::min(first, i);
+===
+EOF
+mutant "sums of large values stay infinite" kernel/accumulate-inl.h attend/large_values_test.cc <<'EOF'
+  if (first == heads) return;
+===
+  if (first <= heads) return;
+EOF
+mutant "large values of a chunk stay infinite" attend/many_rows-inl.h attend/large_values_test.cc <<'EOF'
+      if (!std::isfinite(out[c]) && std::isfinite(alone[c])) out[c] = alone[c];
+===
+EOF
+mutant "merged large values overflow" kernel/merge-inl.h attend/large_values_test.cc <<'EOF'
+    if (!(std::abs(sum) <= kMost) && std::abs(a) <= kMost
+===
+    if (std::abs(sum) < 0 && std::abs(a) <= kMost
+EOF
+mutant "a small mass keeps nothing" estimator/topp-inl.h estimator/topp_test.cc <<'EOF'
+constexpr double kSmallMass = 1e-4,
+===
+constexpr double kSmallMass = 0,
+EOF
+mutant "what scores rule out is taken when there is room" index/allowed-inl.h index/external_test.cc <<'EOF'
+return s.data[i - s.first] > -kInfinity<Real>;
+===
+return s.data[i - s.first] >= -kInfinity<Real>;
+EOF
+mutant "what scores rule out gets a floor" estimator/proportional-inl.h index/external_test.cc <<'EOF'
+pooled.count, by != Source::kExternal);
+===
+pooled.count, true);
+EOF
+mutant "what scores rule out may be a candidate" index/ranked-inl.h index/external_test.cc <<'EOF'
+  if (by == Source::kExternal && top.least == -kInfinity<Real>) {
+===
+  if (by == Source::kExternal && top.least == kInfinity<Real>) {
+EOF
+
 # ---- the machinery ---------------------------------------------------------------------------------------------------
 
 # build <include folder> <test> <program> <log>

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Does every argument that does not fit throw, with both numbers, before anything is written?
+#include <functional>
+#include <vector>
+
 #include <gtest/gtest.h>
 
 #include "core/expect_error.h"
@@ -25,6 +28,12 @@ struct Check : testing::Test {
   void run(const Options& options = {}) {
     gradients.kv = kv_gradients;
     backward(step.record, query, kv(), gradients, options);
+  }
+  /// The same into memory of its own.
+  void fresh_run() {
+    gradients = step.gradients();
+    kv_gradients = step.kv_gradients;
+    run();
   }
   void expect_fails(std::initializer_list<const char*> parts) {
     expect_error([&] { run(); }, parts);
@@ -122,10 +131,73 @@ TEST_F(Check, Overlaps) {
   expect_fails({"dq overlaps q"});
   query.rows.data = p.q.data();
   kv_gradients[1] = kv_gradients[0];
-  gradients.kv = kv_gradients;
-  expect_fails({"gradients of KV views 0 and 1 overlap"});
-  kv_gradients[0] = {{somewhere.data(), 20, 24}, {somewhere.data() + 300, 20, 16}};
-  expect_fails({"dk and dv of KV view 0 overlap"});
+  expect_fails({"KV view 0", "overlaps", "KV view 1"});
+  kv_gradients[0] = {{somewhere.data() + 2000, 20, 24}, {somewhere.data() + 2300, 20, 16}};
+  expect_fails({"dk of KV view 0 overlaps dv of KV view 0"});
+}
+
+// Every pair of something that is written with anything else, wherever in the list it stands.
+TEST_F(Check, EveryPairOfOverlaps) {
+  const std::vector<float> sinks(4, 0.5f);
+  std::vector<float> state_lse(12 * 4), state_out(12 * 4 * 16);
+  const auto fresh = [&] {
+    kv_gradients = step.kv_gradients;
+    views = step.views;
+    query = p.query();
+    query.sink_logits = sinks.data();
+    gradients = step.gradients();
+    gradients.dsink = step.dsink.data();
+    gradients.state.lse = state_lse.data();
+    gradients.state.out.data = state_out.data();
+  };
+  struct Tensor {
+    const char* name;
+    bool written;
+    std::function<void(float*)> put;
+  };
+  const std::vector<Tensor> all = {
+      {"dq", true, [&](float* at) { gradients.dq.data = at; }},
+      {"dk of KV view 0", true, [&](float* at) { kv_gradients[0].dk.data = at; }},
+      {"dv of KV view 0", true, [&](float* at) { kv_gradients[0].dv.data = at; }},
+      {"dk of KV view 1", true, [&](float* at) { kv_gradients[1].dk.data = at; }},
+      {"dv of KV view 1", true, [&](float* at) { kv_gradients[1].dv.data = at; }},
+      {"dsink", true, [&](float* at) { gradients.dsink = at; }},
+      {"q", false, [&](float* at) { query.rows.data = at; }},
+      {"out", false, [&](float* at) { gradients.state.out.data = at; }},
+      {"dout", false, [&](float* at) { gradients.dout.data = at; }},
+      {"lse", false, [&](float* at) { gradients.state.lse = at; }},
+      {"sink_logits", false, [&](float* at) { query.sink_logits = at; }},
+      {"keys of KV view 0", false, [&](float* at) { views[0].keys.data = at; }},
+      {"values of KV view 1", false, [&](float* at) { views[1].values.data = at; }},
+  };
+  fresh();
+  EXPECT_NO_THROW(run());
+  for (std::size_t a = 0; a < all.size(); ++a) {
+    for (std::size_t b = 0; b < a; ++b) {
+      if (!all[a].written && !all[b].written) continue;
+      for (const std::ptrdiff_t apart : {0, 3, -3}) {
+        fresh();
+        all[a].put(somewhere.data() + 5000);
+        all[b].put(somewhere.data() + 5000 + apart);
+        expect_error([&] { run(); }, {all[a].name, "overlaps", all[b].name});
+      }
+    }
+  }
+}
+
+// Rows in between are no overlap: all gradients of a token in one record.
+TEST_F(Check, InterleavedGradientsAreAccepted) {
+  float* at = somewhere.data();
+  constexpr std::ptrdiff_t kRecord = 4 * 24 + 2 * (24 + 16) + 4 * 16;
+  gradients.dq = {at, 12, 4, 24, kRecord, 24};
+  kv_gradients[0] = {{at + 96, 20, 24, kRecord}, {at + 120, 20, 16, kRecord}};
+  kv_gradients[1] = {{at + 136, 20, 24, kRecord}, {at + 160, 20, 16, kRecord}};
+  gradients.dout = {at + 176, 12, 4, 16, kRecord, 16};
+  for (std::size_t i = 0; i < 12 * 4 * 16; ++i) at[176 + i / 64 * std::size_t{kRecord} + i % 64] = p.dout[i];
+  run();
+  fresh_run();
+  EXPECT_TRUE(same_bits(at, step.dq.data(), 96));
+  EXPECT_TRUE(same_bits(at + 160 + 19 * kRecord, step.kv_gradients[1].dv.row(19), 16));
 }
 TEST_F(Check, SinkLogits) {
   gradients.dsink = step.dsink.data();
@@ -135,7 +207,8 @@ TEST_F(Check, RecordOfOtherShape) {
   const TrainingProblem<float> other({4, 2, 24, 16}, 11, 20, 2), more_heads({4, 4, 24, 16}, 12, 20, 3);
   select(TopK{5}, other.query(), kv(), step.record);
   expect_record_fails({"record has 11 rows", "12"});
-  select(TopK{5}, more_heads.query(), LayerKv<ContiguousKv<float>>{more_heads.views(), 4}, step.record);
+  const auto more_views = more_heads.views();
+  select(TopK{5}, more_heads.query(), LayerKv<ContiguousKv<float>>{more_views, 4}, step.record);
   expect_record_fails({"record has 4 KV heads", "2"});
   LayerQuery per_head = query;
   per_head.grouping = Grouping::kPerHead;
@@ -158,8 +231,14 @@ TEST_F(Check, Workspaces) {
   std::vector<Workspace> one(1);
   Options options;
   options.executor.threads = 2;
+  expect_error([&] { run(options); }, {"2 threads", "run is null"});
+  options.executor.run = [](void*, std::size_t tasks, Executor::Task task, void* arg) {
+    for (std::size_t i = 0; i < tasks; ++i) task(arg, i, 0);
+  };
   options.workspaces = one;
   expect_error([&] { run(options); }, {"1 workspaces", "2 threads"});
+  options.executor.threads = 0;
+  expect_error([&] { run(options); }, {"threads", "is 0", "at least 1"});
 }
 
 }  // namespace

@@ -117,8 +117,10 @@ TEST(Replay, SetsOfForwardBackwardAndDecode) {
   expect_one_selection_of_all(p);
 }
 
-TEST(Replay, OfRowsBeforeTheFirstPositionAndOfFewRows) {
-  const TrainingProblem<float> more_rows({2, 1, 8, 8}, 9, 5, 2), few({6, 2, 8, 8}, 3, 70, 3);
+TEST(Replay, OfMoreRowsThanPositionsAndOfFewRows) {
+  TrainingProblem<float> more_rows({2, 1, 8, 8}, 9, 5, 2);
+  const TrainingProblem<float> few({6, 2, 8, 8}, 3, 70, 3);
+  more_rows.causal = false;
   expect_one_selection_of_all(more_rows);
   expect_one_selection_of_all(few);
 }

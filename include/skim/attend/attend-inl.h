@@ -7,6 +7,10 @@
 #define SKIM_ATTEND_ATTEND_INL_H_
 #endif
 
+#include <optional>
+#include <utility>
+
+#include "skim/attend/nan_heads-inl.h"
 #include "skim/core/record.h"
 #include "skim/core/validate.h"
 #include "skim/estimator/stack-inl.h"
@@ -23,7 +27,21 @@ namespace {
 template <class E, class Real, class Kv>
 void select_resolved(const E& estimator, const BasicQuery<Real>& q, const Kv& kv, Selection& selection, Workspace& ws) {
   selection.clear();
-  Select<E>::run(estimator, q, kv, selection, ws);
+  const auto run = [&](const BasicQuery<Real>& asked) {
+    Select<E>::run(estimator, asked, kv, selection, ws);
+    select_nan_if_alone(asked, kv, selection, ws);
+  };
+  if (const std::optional<BasicQuery<Real>> some = heads_that_select(q, ws)) {
+    const Asked of_all = std::exchange(ws.asked, {});
+    {
+      const Asking asking(*some, kv, ws);
+      run(*some);
+    }
+    ws.asked.query = of_all.query;  // of which nothing is known any more
+    ws.asked.kv = of_all.kv;
+  } else {
+    run(q);
+  }
   commit(selection);
 }
 
@@ -42,18 +60,22 @@ void accumulate_list(const BasicQuery<Real>& q, const Kv& kv, const Selection& s
   const std::size_t heads = q.heads();
   const std::size_t padded = round_up(kv.value_dim(), kStep<Real>);
   const std::size_t size = Partial<Real>::size(heads, padded);
-  Real* memory = ws.get<Real>(Workspace::kAccumulator, 2 * size);
+  Real* memory = ws.get<Real>(Workspace::kAccumulator, 2 * size + finish_scratch(heads, padded));
   const auto total = Partial<Real>::at(memory, heads, padded);
   const auto part = Partial<Real>::at(memory + size, heads, padded);
   Real* scratch = ws.get<Real>(Workspace::kBlockLogits, chunk_scratch(heads));
   const LaneQuery<Real> lanes = lane_query<typename Kv::Key>(q, ws);
   const Reading order = known.data == nullptr ? reading<typename Kv::Key>(heads) : kKnownReading;
-  total.clear(heads, padded);
-  for_each_chunk(list, [&](const Chunk& chunk) {
-    accumulate_chunk(lanes, known, kv, selection, chunk, order, part, scratch);
-    merge_partial(total, part, heads, padded);
-  });
-  finish<typename Kv::Value>(total, padded, state);
+  const auto sum_up = [&](const Normaliser<Real>* by) {
+    total.clear(heads, padded);
+    for_each_chunk(list, [&](const Chunk& chunk) {
+      accumulate_chunk(lanes, known, kv, selection, chunk, order, part, scratch, by);
+      merge_partial(total, part, heads, padded);
+    });
+  };
+  sum_up(nullptr);
+  finish_in_range<typename Kv::Value>(total, padded, state, memory + 2 * size,
+                                      [&](const Normaliser<Real>& by) { sum_up(&by); });
 }
 
 /// Attention of a resolved query over `selection`, then merged with what its summaries stand for, then with the sink
@@ -65,6 +87,7 @@ void accumulate_by(const Run& run, const BasicQuery<Real>& q, const Kv& kv, cons
   const Logits<Real> known = known_logits(q, kv, ws);
   count_reads(selection, known.data != nullptr, ws);
   run(plain(kv), selection, known, state);
+  write_nan_heads(q, state);
   if constexpr (std::is_same_v<Real, float> && kCarries<PageMeans, Kv>) {
     const auto& summaries = selection.summaries();
     if (!summaries.empty()) {
@@ -197,8 +220,9 @@ void attend(const Selection& selection, const BasicQuery<Real>& q, const Kv& kv,
 /// Attention of a GQA group of queries over the positions `estimator` selects.
 /// q: [g, d], one row per query head sharing this KV head. kv: n positions of [d] keys, [d_v] values.
 /// state.out: [g, d_v], overwritten. state.lse: [g], natural log of the (estimated) denominator.
-/// Reads selected keys and values once; allocates only while `ws` grows. out must not overlap q or kv.
-/// An empty selection gives out = 0, lse = -inf. Throws std::invalid_argument on mismatched shapes.
+/// Reads selected keys and values once; allocates only while `ws` grows. out and lse must not overlap each other, q or kv.
+/// An empty selection gives out = 0, lse = -inf, but NaN for a head whose row of q holds one and that sees a position; what
+/// numbers that are not finite give is in core/validate.h. Throws std::invalid_argument on mismatched shapes.
 template <Estimator E, class Real, class Kv>
 void attend(const E& estimator, const BasicQuery<Real>& q, const Kv& kv, const BasicStateView<Real>& state,
             Workspace& ws) {
@@ -220,7 +244,7 @@ BasicState<Real> attend(const How& how, const BasicQuery<Real>& q, const Kv& kv)
 
 /// Attention over two disjoint sets of positions becomes attention over their union: `state` takes in
 /// `other`. Both [g, d_v]. Commutative bit for bit, associative to rounding; the empty state
-/// (0, -inf) changes nothing. Throws std::invalid_argument on mismatched shapes.
+/// (0, -inf) changes nothing. Throws std::invalid_argument on mismatched shapes and on states that share memory.
 template <class Real>
 void merge(const BasicStateView<Real>& state, const BasicStateView<Real>& other) {
   if (state.out.rows != other.out.rows) {
@@ -229,6 +253,14 @@ void merge(const BasicStateView<Real>& state, const BasicStateView<Real>& other)
   if (state.out.cols != other.out.cols) {
     fail("skim::merge: one state has ", state.out.cols, " columns, the other ", other.out.cols);
   }
+  const auto check = [](const char* a, const char* b, const Rows<Real>& x, const Rows<Real>& y) {
+    if (overlap(x, y)) fail("skim::merge: ", a, " overlaps ", b, ": each needs memory of its own");
+  };
+  check("out of the one state", "out of the other", state.out, other.out);
+  check("out of the one state", "its lse", state.out, lse_rows(state));
+  check("out of the one state", "lse of the other", state.out, lse_rows(other));
+  check("lse of the one state", "out of the other", lse_rows(state), other.out);
+  check("lse of the one state", "lse of the other", lse_rows(state), lse_rows(other));
   merge_into(state, other);
 }
 

@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "skim/attend/attend-inl.h"
+#include "skim/attend/check-inl.h"
 #include "skim/attend/layer.h"
 #include "skim/attend/many_rows-inl.h"
 #include "skim/attend/options.h"
@@ -52,18 +53,6 @@ void run_tasks(const Executor& executor, std::size_t tasks, const Task& task) {
       [](void* arg, std::size_t i, std::size_t worker) { (*static_cast<const Task*>(arg))(i, worker); },
       const_cast<void*>(static_cast<const void*>(&task)));
 #endif
-}
-
-/// The memory of [rows, heads, cols] as rows: of the axis with the larger stride, each as long as all of the
-/// other axis.
-template <class T>
-Rows<T> outline(const HeadRows<T>& x) {
-  const bool by_row = std::abs(x.row_stride) >= std::abs(x.head_stride);
-  const std::size_t inner = by_row ? x.heads : x.rows;
-  const std::ptrdiff_t step = by_row ? x.head_stride : x.row_stride;
-  const std::ptrdiff_t length = inner > 1 ? static_cast<std::ptrdiff_t>(inner - 1) * step : 0;
-  return {x.data + std::min<std::ptrdiff_t>(length, 0), inner == 0 ? 0 : by_row ? x.rows : x.heads,
-          static_cast<std::size_t>(std::abs(length)) + x.cols, by_row ? x.row_stride : x.head_stride};
 }
 
 /// From so many rows of a sequence on its rows go through matrix products, where the estimator has a kernel for them.
@@ -193,88 +182,9 @@ class Layer {
   }
 
   /// Throws std::invalid_argument when queries, keys and values do not fit together.
-  void check_asked(Workspace& ws) const {
-    const auto& q = query_.rows;
-    if (kv_.kv_heads == 0) fail("skim::attend: kv_heads is 0 but must be at least 1");
-    if (q.heads == 0 || q.heads % kv_.kv_heads != 0) {
-      fail("skim::attend: ", q.heads, " query heads cannot share ", kv_.kv_heads, " KV heads evenly");
-    }
-    if (q.heads > kMostColumns) fail("skim::attend: q has ", q.heads, " heads but must have at most ", kMostColumns);
-    if (kv_.heads.size() % kv_.kv_heads != 0) {
-      fail("skim::attend: ", kv_.heads.size(), " KV views are not a multiple of kv_heads, ", kv_.kv_heads);
-    }
-    const std::size_t sequences = kv_.sequences();
-    if (query_.row_begin.empty() ? (sequences == 0 ? q.rows != 0 : q.rows % sequences != 0)
-                                 : query_.row_begin.size() != sequences + 1) {
-      fail("skim::attend: ", query_.row_begin.empty() ? q.rows : query_.row_begin.size() - 1,
-           query_.row_begin.empty() ? " rows do not divide among " : " sequences in row_begin but ", sequences,
-           " sequences of KV heads");
-    }
-    for (std::size_t s = 0; s + 1 < query_.row_begin.size(); ++s) {
-      if (query_.row_begin[s] > query_.row_begin[s + 1]) {
-        fail("skim::attend: row_begin[", s, "] is ", query_.row_begin[s], " but the next is ", query_.row_begin[s + 1]);
-      }
-    }
-    if (!query_.row_begin.empty() && (query_.row_begin.front() != 0 || query_.row_begin.back() != q.rows)) {
-      fail("skim::attend: row_begin runs from ", query_.row_begin.front(), " to ", query_.row_begin.back(),
-           " but there are ", q.rows, " rows");
-    }
-    if (!query_.visible.empty() && query_.visible.size() != q.rows) {
-      fail("skim::attend: visible has ", query_.visible.size(), " ranges but q has ", q.rows, " rows");
-    }
-    if (!query_.sequence_ids.empty() && query_.sequence_ids.size() != sequences) {
-      fail("skim::attend: sequence_ids has ", query_.sequence_ids.size(), " entries but there are ", sequences,
-           " sequences");
-    }
-    if (!query_.first_position.empty() && query_.first_position.size() != sequences) {
-      fail("skim::attend: first_position has ", query_.first_position.size(), " entries but there are ", sequences,
-           " sequences");
-    }
-    for (std::size_t s = 0; s < query_.first_position.size(); ++s) {
-      if (query_.first_position[s] < 0) {
-        fail("skim::attend: first_position[", s, "] is ", query_.first_position[s], " but must be at least 0");
-      }
-    }
-    if (query_.grouping == Grouping::kPerGroup && query_.first_head % group() != 0) {
-      fail("skim::attend: first_head is ", query_.first_head, " but the ", group(),
-           " query heads of a KV head select together: it must be a multiple of that (or Grouping::kPerHead)");
-    }
-    check_rule(query_.logit);
-    check_heads("q", q.data, q);
-    for (const Kv& kv : kv_.heads) {
-      check_kv(kv, ws.page_marks);
-      if (q.cols != kv.key_dim()) fail("skim::attend: q has ", q.cols, " columns but keys have ", kv.key_dim());
-    }
-  }
-
+  void check_asked(Workspace& ws) const { check_layer_asked(query_, kv_, ws); }
   /// The same, and that the state does.
-  void check(Workspace& ws) const {
-    check_asked(ws);
-    const auto& q = query_.rows;
-    check_heads("out", state_.out.data, state_.out);
-    if (state_.out.rows != q.rows) fail("skim::attend: out has ", state_.out.rows, " rows but q has ", q.rows);
-    if (state_.out.heads != q.heads) fail("skim::attend: out has ", state_.out.heads, " heads but q has ", q.heads);
-    const auto head_step = static_cast<std::size_t>(std::abs(state_.out.head_stride));
-    if (q.heads > 1 && head_step < state_.out.cols) {
-      fail("skim::attend: heads of out overlap: head_stride is ", state_.out.head_stride, " but there are ",
-           state_.out.cols, " columns");
-    }
-    if (q.rows > 1 && static_cast<std::size_t>(std::abs(state_.out.row_stride)) < state_.out.cols) {
-      fail("skim::attend: rows of out overlap: row_stride is ", state_.out.row_stride, " but there are ",
-           state_.out.cols, " columns");
-    }
-    const Rows<Real> out = outline(state_.out);
-    if (q.rows > 1 && q.heads > 1 && static_cast<std::size_t>(std::abs(out.stride)) < out.cols) {
-      fail("skim::attend: rows and heads of out overlap: row_stride is ", state_.out.row_stride, " and head_stride ",
-           state_.out.head_stride, " but the inner ones take ", out.cols, " values");
-    }
-    if (overlap(out, outline(q))) fail("skim::attend: out overlaps q");
-    for (const Kv& kv : kv_.heads) {
-      if (state_.out.cols != kv.value_dim()) {
-        fail("skim::attend: out has ", state_.out.cols, " columns but values have ", kv.value_dim());
-      }
-    }
-  }
+  void check(Workspace& ws) const { check_layer(query_, kv_, state_, ws); }
 
   /// Throws std::invalid_argument when the KV does not carry what the estimator goes by, and when a record is wanted of
   /// something that it cannot hold.
@@ -314,14 +224,6 @@ class Layer {
   }
 
  private:
-  template <class T>
-  static void check_heads(const char* what, const void* data, const HeadRows<T>& x) {
-    if (x.cols == 0) fail("skim::attend: ", what, " has 0 columns but needs at least 1");
-    if (x.rows != 0 && data == nullptr) fail("skim::attend: ", what, " is null but has ", x.rows, " rows");
-    check_extent(what, x.rows, x.row_stride, sizeof(T));
-    check_extent(what, x.heads, x.head_stride, sizeof(T));
-  }
-
   const BasicLayerQuery<Real>& query_;
   const LayerKv<Kv>& kv_;
   const BasicLayerState<Real>& state_;
@@ -402,20 +304,24 @@ void accumulate_list_split(const BasicQuery<Real>& q, const Kv& kv, const Select
   Chunk* chunks = own.get<Chunk>(Workspace::kChunks, count);
   Chunk* next = chunks;
   for_each_chunk(list, [&](const Chunk& chunk) { *next++ = chunk; });
-  Real* memory = own.get<Real>(Workspace::kAccumulator, (count + 1) * size);
+  Real* memory = own.get<Real>(Workspace::kAccumulator, (count + 1) * size + finish_scratch(heads, padded));
   const LaneQuery<Real> lanes = lane_query<typename Kv::Key>(q, own);
   const Reading order = known.data == nullptr ? reading<typename Kv::Key>(heads) : kKnownReading;
-  run_tasks(executor, count, [&](std::size_t i, std::size_t worker) {
-    Real* scratch = workspaces[worker].template get<Real>(Workspace::kBlockLogits, chunk_scratch(heads));
-    accumulate_chunk(lanes, known, kv, selection, chunks[i], order,
-                     Partial<Real>::at(memory + i * size, heads, padded), scratch);
-  });
   const auto total = Partial<Real>::at(memory + count * size, heads, padded);
-  total.clear(heads, padded);
-  for (std::size_t i = 0; i < count; ++i) {
-    merge_partial(total, Partial<Real>::at(memory + i * size, heads, padded), heads, padded);
-  }
-  finish<typename Kv::Value>(total, padded, state);
+  const auto sum_up = [&](const Normaliser<Real>* by) {
+    run_tasks(executor, count, [&](std::size_t i, std::size_t worker) {
+      Real* scratch = workspaces[worker].template get<Real>(Workspace::kBlockLogits, chunk_scratch(heads));
+      accumulate_chunk(lanes, known, kv, selection, chunks[i], order,
+                       Partial<Real>::at(memory + i * size, heads, padded), scratch, by);
+    });
+    total.clear(heads, padded);
+    for (std::size_t i = 0; i < count; ++i) {
+      merge_partial(total, Partial<Real>::at(memory + i * size, heads, padded), heads, padded);
+    }
+  };
+  sum_up(nullptr);
+  finish_in_range<typename Kv::Value>(total, padded, state, memory + (count + 1) * size,
+                                      [&](const Normaliser<Real>& by) { sum_up(&by); });
 }
 
 /// One unit on all threads: for a layer with fewer units than threads.
@@ -459,8 +365,9 @@ void attend_split(const E& estimator, const Layer& layer, const RowRange& row, s
 /// single rows by rounding; Options::row_invariant gives them the bits of single rows too.
 ///
 /// Allocates nothing after warm-up when options bring workspaces.
-/// Throws std::invalid_argument, before anything is written, on shapes that do not fit. When memory runs out (or a thread
-/// throws) some rows of state may have been written; call again with the same workspaces when there is some.
+/// Throws std::invalid_argument, before anything is written, on shapes and parameters that do not fit; what is data, and
+/// what it gives, is in core/validate.h. When memory runs out (or a thread throws) some rows of state may have been
+/// written; call again with the same workspaces when there is some.
 template <Estimator E, class Real, class Kv>
 void attend(const E& estimator, const BasicLayerQuery<Real>& query, const LayerKv<Kv>& kv,
             const BasicLayerState<Real>& state, const Options& options = {}) {
@@ -474,6 +381,7 @@ void attend(const E& estimator, const BasicLayerQuery<Real>& query, const LayerK
   }
   const Layer<Real, Kv> layer(query, kv, state);
   if (options.check) {
+    check_executor(options.executor);
     if (workspaces.size() < threads) {
       fail("skim::attend: ", workspaces.size(), " workspaces but the executor has ", threads, " threads");
     }

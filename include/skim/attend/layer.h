@@ -5,10 +5,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 
 #include "skim/core/query.h"
 #include "skim/core/rows.h"
+#include "skim/core/view.h"
 
 namespace skim::inline SKIM_ABI {
 
@@ -35,22 +35,23 @@ struct HeadRows {
 };
 
 /// The query rows of a batch of sequences, one after the other. Row r of the m rows of a sequence whose KV
-/// heads hold n positions is at position n - m + r (or first_position + r), and sees what is not behind it when causal.
+/// heads hold n positions is at position n - m + r (or first_position + r), and sees what is not behind it when causal: m
+/// is then at most n, or n is 0 and every row sees nothing.
 template <class Real>
 struct BasicLayerQuery {
   HeadRows<const Real> rows{};               ///< [rows, q_heads, d]
-  std::span<const std::size_t> row_begin{};  ///< [sequences + 1], first row of each; empty: equally many each
+  View<const std::size_t> row_begin{};       ///< [sequences + 1], first row of each; empty: equally many each
   bool causal = true;
   LogitRule logit{};                         ///< ALiBi slopes: [q_heads]
-  std::span<const Span> visible{};           ///< [rows], the positions that exist for a row; empty: all
+  View<const Span> visible{};                ///< [rows], the positions that exist for a row; empty: all
   const float* sink_logits = nullptr;        ///< [q_heads], or none
   Grouping grouping = Grouping::kPerGroup;
   Stream stream{};                           ///< seed and layer
-  std::span<const std::uint64_t> sequence_ids{};  ///< streams of the sequences; empty: their index in the batch
+  View<const std::uint64_t> sequence_ids{};  ///< streams of the sequences; empty: their index in the batch
 
   // For who splits a layer between calls, by heads or by rows: random draws and distances are then those of the whole.
-  std::size_t first_head = 0;                 ///< which query head of the layer rows.heads begin with
-  std::span<const Position> first_position{}; ///< [sequences], positions of their first rows; empty: n - m
+  std::size_t first_head = 0;                ///< which query head of the layer rows.heads begin with
+  View<const Position> first_position{};     ///< [sequences], positions of their first rows; empty: n - m
 };
 
 using LayerQuery = BasicLayerQuery<float>;
@@ -58,13 +59,13 @@ using LayerQuery = BasicLayerQuery<float>;
 /// The KV heads of a batch: heads[s * kv_heads + h] is KV head h of sequence s. Lengths may differ.
 template <class Kv>
 struct LayerKv {
-  std::span<const Kv> heads{};
+  View<const Kv> heads{};
   std::size_t kv_heads = 0;
 
   std::size_t sequences() const { return kv_heads == 0 ? 0 : heads.size() / kv_heads; }
 };
 
-/// Where the result goes. Every row is written, also of an empty set.
+/// Where the result goes: memory of its own. Every row is written, also of an empty set.
 template <class Real>
 struct BasicLayerState {
   HeadRows<Real> out{};    ///< [rows, q_heads, d_v]

@@ -81,6 +81,24 @@ ManyRows many_rows_kernel(const E& estimator) {
   return selects_largest(estimator) && reads_logits(estimator) ? ManyRows::kLargest : ManyRows::kNone;
 }
 
+/// Dense attention by matrix products whose sums may have left the range of Real, which means of finite values cannot:
+/// such rows are attended to once more, on their own, and what is finite then replaces what was not.
+template <class Real, class Kv>
+void bring_into_range(const BasicQuery<Real>& q, const Kv& kv, const BasicStateView<Real>& state, Workspace& ws) {
+  const std::size_t cols = state.out.cols;
+  for (std::size_t h = 0; h < q.heads(); ++h) {
+    Real* out = state.out.row(h);
+    if (std::isnan(state.lse_of(h)) || all_finite(out, cols)) continue;
+    Real* alone = ws.get<Real>(Workspace::kSummaries, cols + 1);
+    ws.selection.clear();
+    ws.selection.add(q.visible);
+    accumulate_list(q.head(h), kv, ws.selection, ws.selection, Logits<Real>{}, {{alone, 1, cols}, alone + cols}, ws);
+    for (std::size_t c = 0; c < cols; ++c) {
+      if (!std::isfinite(out[c]) && std::isfinite(alone[c])) out[c] = alone[c];
+    }
+  }
+}
+
 /// Dense attention of a range of rows by matrix products.
 template <class Layer>
 void prefill(const Layer& layer, const RowRange& range, Workspace& ws, SelectionRecord* record, std::size_t worker) {
@@ -106,6 +124,7 @@ void prefill(const Layer& layer, const RowRange& range, Workspace& ws, Selection
   Prefill<Real, Kv>(plain(*unit.kv), unit.query.logit, rows, count, ws).run();
   for (std::size_t r = range.begin; r < range.end; ++r) {
     const auto done = layer.unit(r * layer.kv_heads() + range.kv_head, lse + (r - range.begin) * group);
+    bring_into_range(done.query.resolved(done.kv->size()), plain(*done.kv), done.state, ws);
     merge_sinks(done.query, done.state);
   }
 }

@@ -16,7 +16,7 @@ struct Executor {
   using Task = void (*)(void* arg, std::size_t i, std::size_t worker);
   using Run = void (*)(void* pool, std::size_t tasks, Task task, void* arg);
 
-  std::size_t threads = 1;
+  std::size_t threads = 1;  ///< at least 1; more than one need `run`
   Run run = nullptr;     ///< null: serial
   void* pool = nullptr;  ///< handed to `run`
 };

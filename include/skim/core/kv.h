@@ -6,13 +6,13 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <type_traits>
 #include <utility>
 
 #include "skim/core/position.h"
 #include "skim/core/rows.h"
 #include "skim/core/storage.h"
+#include "skim/core/view.h"
 
 namespace skim::inline SKIM_ABI {
 
@@ -72,7 +72,7 @@ struct PagedKv {
 
   std::size_t n = 0;                      ///< positions held, at most table.size() * page_size
   std::size_t page_size = 0;              ///< positions a page holds
-  std::span<const std::int32_t> table{};  ///< page ids, oldest first
+  View<const std::int32_t> table{};       ///< page ids, oldest first
   std::size_t pool_pages = 0;             ///< pages in the pool: every id is below it
   Pages<K> keys{};
   Pages<V> values{};

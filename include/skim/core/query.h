@@ -18,9 +18,9 @@ namespace skim::inline SKIM_ABI {
 /// How a query row and a key become a logit:
 ///   s = scale <q, k>;  s = soft_cap tanh(s / soft_cap) if soft_cap is set;  s -= slope |distance|.
 struct LogitRule {
-  std::optional<double> scale{};         ///< 1/sqrt(d) when not given
+  std::optional<double> scale{};         ///< 1/sqrt(d) when not given; finite and not 0 in the type of the query
   double soft_cap = 0;                   ///< 0: none
-  const float* alibi_slopes = nullptr;   ///< one a query head, or none
+  const float* alibi_slopes = nullptr;   ///< one a query head, finite, or none
 };
 
 /// Which positions the query heads of a group (those that share a KV head) read.
@@ -41,7 +41,7 @@ struct BasicQuery {
   bool causal = true;                   ///< see nothing after `position`
   Span visible = kEverything;           ///< the positions that exist for this query
   LogitRule logit{};
-  const float* sink_logits = nullptr;   ///< [g] learned logits that only enlarge the denominator, or none
+  const float* sink_logits = nullptr;   ///< [g] learned logits that only enlarge the denominator (-inf: not), or none
   Grouping grouping = Grouping::kPerGroup;
   Stream stream{};
   std::optional<std::uint32_t> first_head{};  ///< number of row 0 among all query heads, for streams of single heads;

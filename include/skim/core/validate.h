@@ -1,5 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a call checks before anything is written: O(heads + pages + list) against O(n d) of work.
+//
+// Every number that comes in is a parameter or data.
+//
+// Parameters (scale, soft cap, ALiBi slopes, budgets, masses; sizes, strides, positions, threads) are checked in the type
+// they are used in, float for float queries, before anything is written. One that is out of range is a
+// std::invalid_argument whose text names it, both numbers and the mend.
+//
+// Arithmetic is that of the default rounding mode. Subnormal numbers may be flushed to zero.
+//
+// Data (q, keys, values, sink logits, the caller's own scores) may be anything. It is never an error, and never dropped:
+//
+//   nothing is visible      out = 0 and lse = -inf, whatever the row of q holds
+//   NaN in a row of q       out and lse of that head are NaN, from every estimator; the other heads of its group select,
+//                           bit for bit, as if it were not there
+//   a logit of NaN          ranks last, and no sampler gives it a probability: it reaches the output where it is selected,
+//                           and where no other logit is above -inf
+//   a logit of -inf         the position might as well not be there
+//   a logit of +inf         one is the answer: its value, lse = +inf. Of several there is no limit: NaN
+//   a value not finite      reaches its column in every head that selects it. The mean of finite values is finite,
+//                           however large they are
+//   a sink logit            -inf: no sink. +inf: out = 0, lse = +inf. NaN: out and lse of that head are NaN
+//   an external score       -inf: never selected. NaN: ranks last. +inf: first, for a sampler like the largest finite one
 #ifndef SKIM_CORE_VALIDATE_H_
 #define SKIM_CORE_VALIDATE_H_
 
@@ -7,12 +29,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <limits>
 #include <type_traits>
 
 #include "skim/core/buffer.h"
 #include "skim/core/error.h"
+#include "skim/core/executor.h"
 #include "skim/core/kv.h"
 #include "skim/core/limits.h"
+#include "skim/core/overlap.h"
 #include "skim/core/query.h"
 #include "skim/core/selection.h"
 #include "skim/core/state.h"
@@ -79,6 +104,15 @@ void check_kv(const ContiguousKv<K, V>& kv, Buffer<std::uint64_t>&) {
   check_limits(kv);
 }
 
+/// Throws when pages that follow each other begin at the same place: page_stride has been forgotten.
+template <class T>
+void check_page_stride(const char* what, const Pages<T>& pages, std::size_t page_size, std::size_t used) {
+  if (used > 1 && pages.page_stride == 0) {
+    fail("skim::attend: page_stride of ", what, " is 0 but ", used, " pages are in use: set it (",
+         page_size, " * ", pages.row_stride, " where pages of page_size rows lie one after the other)");
+  }
+}
+
 /// `seen`: scratch, a bit for each page of the pool.
 template <class K, class V>
 static void check_kv(const PagedKv<K, V>& kv, Buffer<std::uint64_t>& seen) {
@@ -95,6 +129,8 @@ static void check_kv(const PagedKv<K, V>& kv, Buffer<std::uint64_t>& seen) {
   }
   check_limits(kv);
   check_between("skim::attend: pool_pages", kv.pool_pages, std::size_t{0}, kMostPages);
+  check_page_stride("keys", kv.keys, kv.page_size, used);
+  check_page_stride("values", kv.values, kv.page_size, used);
   check_extent("key pages", kv.pool_pages, kv.keys.page_stride, sizeof(K));
   check_extent("value pages", kv.pool_pages, kv.values.page_stride, sizeof(V));
   check_extent("rows of a key page", kv.page_size, kv.keys.row_stride, sizeof(K));
@@ -117,10 +153,37 @@ static void check_kv(const PagedKv<K, V>& kv, Buffer<std::uint64_t>& seen) {
   }
 }
 
-inline void check_rule(const LogitRule& rule) {
-  if (rule.scale && !std::isfinite(*rule.scale)) fail("skim::attend: scale is ", *rule.scale, " but must be finite");
-  if (!(rule.soft_cap >= 0 && std::isfinite(rule.soft_cap))) {
-    fail("skim::attend: soft_cap is ", rule.soft_cap, " but must be at least 0 (0: none)");
+/// How logits are made, in the arithmetic of Real, of `heads` query heads. Numbers that Real has not, or only as
+/// subnormal ones, which a machine may take for 0, are refused: to a logit they are 0, infinite or nothing.
+template <class Real>
+void check_rule(const LogitRule& rule, std::size_t heads) {
+  using Limits = std::numeric_limits<Real>;
+  const char* type = sizeof(Real) == 4 ? "float" : "double";
+  constexpr Real kLeast = Limits::min();
+  if (rule.scale && !(std::abs(*rule.scale) >= kLeast && std::abs(*rule.scale) <= Limits::max())) {
+    fail("skim::attend: scale is ", *rule.scale, " but must be finite and other than 0 in ", type, ": of a size between ",
+         kLeast, " and ", Limits::max(), " (none given: 1 / sqrt(d))");
+  }
+  constexpr Real kMost = Limits::epsilon() / kLeast;  // x / soft_cap has to keep the digits of x
+  if (rule.soft_cap != 0 && !(rule.soft_cap >= kLeast && rule.soft_cap <= kMost)) {
+    fail("skim::attend: soft_cap is ", rule.soft_cap, " but must be at least 0, and in ", type, " between ", kLeast,
+         " and ", kMost, " (0: none)");
+  }
+  for (std::size_t h = 0; rule.alibi_slopes != nullptr && h < heads; ++h) {
+    if (!std::isfinite(rule.alibi_slopes[h])) {
+      fail("skim::attend: ALiBi slope ", h, " of ", heads, " is ", rule.alibi_slopes[h],
+           " but must be finite (0: no distance)");
+    }
+  }
+}
+
+/// Threads that can run.
+inline void check_executor(const Executor& executor) {
+  if (executor.threads == 0) {
+    fail("skim::attend: threads of the executor is 0 but must be at least 1 (1 without run: serial)");
+  }
+  if (executor.threads > 1 && executor.run == nullptr) {
+    fail("skim::attend: the executor has ", executor.threads, " threads but run is null: set run, or threads to 1");
   }
 }
 
@@ -137,30 +200,21 @@ void check_query(const BasicQuery<Real>& q, const Kv& kv) {
   if (q.position < 0 && q.position != kNewest) {
     fail("skim::attend: position is ", q.position, " but must be at least 0 (or kNewest)");
   }
-  check_rule(q.logit);
+  check_rule<Real>(q.logit, q.heads());
 }
 
-/// Whether `a` and `b` share memory. Interleaved rows of one buffer do not, if their strides are equal.
-template <class A, class B>
-bool overlap(const Rows<A>& a, const Rows<B>& b) {
-  if (a.rows == 0 || b.rows == 0) return false;
-  const auto bounds = [](const auto& m) {
-    const auto first = reinterpret_cast<std::uintptr_t>(m.row(0));
-    const auto last = reinterpret_cast<std::uintptr_t>(m.row(m.rows - 1));
-    using T = std::remove_cvref_t<decltype(*m.data)>;
-    const std::uintptr_t bytes = row_values<T>(m.cols) * sizeof(T);
-    return first < last ? std::pair{first, last + bytes} : std::pair{last, first + bytes};
-  };
-  const auto [a_first, a_last] = bounds(a);
-  const auto [b_first, b_last] = bounds(b);
-  if (a_last <= b_first || b_last <= a_first) return false;
-  const auto stride = a.stride * static_cast<std::ptrdiff_t>(sizeof(A));
-  if (stride <= 0 || stride != b.stride * static_cast<std::ptrdiff_t>(sizeof(B))) return true;
-  const auto step = static_cast<std::uintptr_t>(stride);
-  const std::uintptr_t a_at = a_first % step, b_at = b_first % step;
-  const std::uintptr_t ahead = (b_at + step - a_at) % step;  // from a's row to the next of b
-  return ahead < row_values<std::remove_const_t<A>>(a.cols) * sizeof(A) ||
-         step - ahead < row_values<std::remove_const_t<B>>(b.cols) * sizeof(B);
+/// Throws when an output lies on what the call reads of a KV head.
+template <class Kv>
+void check_apart(const char* what, const Memory& output, const Kv& kv) {
+  if (const char* part = overlapped_part(plain(kv), output)) {
+    fail("skim::attend: ", what, " overlaps ", part, ": what is written needs memory of its own");
+  }
+}
+
+/// lse as rows of one column.
+template <class Real>
+Rows<Real> lse_rows(const BasicStateView<Real>& state) {
+  return {state.lse, state.out.rows, 1, state.lse_stride};
 }
 
 template <class Real, class Kv>
@@ -179,6 +233,11 @@ void check_state(const BasicStateView<Real>& state, const BasicQuery<Real>& q, c
   if (state.lse == nullptr && q.heads() != 0) fail("skim::attend: lse is null but q has ", q.heads(), " rows");
   if (q.heads() > 1 && state.lse_stride == 0) fail("skim::attend: lse_stride is 0 but q has ", q.heads(), " rows");
   if (overlap(state.out, q.rows)) fail("skim::attend: out overlaps q");
+  const Memory out = memory_of(state.out), lse = memory_of(lse_rows(state));
+  if (overlap(lse, out)) fail("skim::attend: lse overlaps out: each needs memory of its own");
+  if (overlap(lse, memory_of(q.rows))) fail("skim::attend: lse overlaps q");
+  check_apart("out", out, kv);
+  check_apart("lse", lse, kv);
 }
 
 /// A selection in the form `attend` accepts: both lists ascending, no position twice, all visible,

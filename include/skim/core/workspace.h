@@ -75,6 +75,7 @@ class Workspace {
     kPairs,        // which rows meet which keys in a phase of a backward pass
     kTiles,        // blocks of query rows and keys of a backward pass
     kScatter,      // a query group of a backward pass
+    kSelectingHeads, // query rows of a group without those that are NaN
     kUser,         // for a user's own estimator
     kSlots
   };

@@ -13,6 +13,7 @@
 #include "skim/core/budget.h"
 #include "skim/core/random.h"
 #include "skim/estimator/select-inl.h"
+#include "skim/index/allowed-inl.h"
 #include "skim/index/scores-inl.h"
 #include "skim/kernel/pool-inl.h"
 #include "skim/kernel/uniforms-inl.h"
@@ -36,10 +37,10 @@ template <class Real>
 constexpr Real kProposalRange = 16;
 
 /// Scores of an index become a proposal, in place: relative to the largest finite one, which +infinity counts as, and
-/// no lower than kProposalRange below it. (Relative, because a priority ln (a / u) must keep the digits of ln u however
+/// no lower than kProposalRange below it; -inf too only if `least`, else it stays. (Relative, because a priority ln (a / u) must keep the digits of ln u however
 /// large the scores are; no sampler sees what all of them are shifted by.)
 template <class Real>
-void raise_to_floor(Real* x, std::size_t n) {
+void raise_to_floor(Real* x, std::size_t n, bool least) {
   const Tag<Real> tag;
   constexpr Real kMost = std::numeric_limits<Real>::max();
   const auto infinite = hn::Set(tag, kInfinity<Real>);
@@ -52,36 +53,35 @@ void raise_to_floor(Real* x, std::size_t n) {
   Real top = hn::GetLane(hn::MaxOfLanes(tag, tops));
   for (; i < n; ++i) top = x[i] < kInfinity<Real> && x[i] > top ? x[i] : top;
   const auto zero = hn::Zero(tag), origin = hn::Set(tag, top), floor = hn::Set(tag, -kProposalRange<Real>);
+  const auto never = hn::Set(tag, least ? std::numeric_limits<Real>::quiet_NaN() : -kInfinity<Real>);
   i = 0;
   for (; i + kLanes<Real> <= n; i += kLanes<Real>) {
-    hn::StoreU(hn::Min(hn::Max(hn::Sub(hn::LoadU(tag, x + i), origin), floor), zero), tag, x + i);
+    const auto v = hn::LoadU(tag, x + i);
+    const auto raised = hn::Min(hn::Max(hn::Sub(v, origin), floor), zero);
+    hn::StoreU(hn::IfThenElse(hn::Eq(v, never), v, raised), tag, x + i);
   }
-  for (; i < n; ++i) x[i] = std::min(std::max(x[i] - top, -kProposalRange<Real>), Real{0});
+  for (; i < n; ++i) {
+    if (least || x[i] > -kInfinity<Real>) x[i] = std::min(std::max(x[i] - top, -kProposalRange<Real>), Real{0});
+  }
 }
 
 /// What is left for a sampling stage, with the log proposals of `by`; what `by` cannot rank (has_own_scale) it selects.
 /// When nothing is to be chosen, or everything, it does that and returns n = 0. A position that the keys themselves give
-/// no probability (a logit of -inf or NaN) has none; an index gives each one some, since its score is only a guess.
+/// no probability (a logit of -inf or NaN) has none; an index gives each one some, since its score is only a guess, and
+/// so do the caller's scores but for -inf.
 template <class Real, class Kv>
 Tail<Real> tail_of(const Budget& budget, Source by, const BasicQuery<Real>& q, const Kv& kv, Selection& selection,
                    Workspace& ws) {
   const std::size_t count = budget.count(q.visible.size());
-  const auto takes_all = [&] { return count >= static_cast<std::size_t>(count_gaps(selection, q.visible)); };
-  if (count == 0) return {};
-  if (takes_all()) {
-    add_gaps(selection, q.visible);
-    return {};
-  }
+  if (count == 0 || count_gaps(selection, q.visible) == 0) return {};
+  if (add_all_allowed(by, count, q, kv, selection, ws)) return {};
   const Scores<Real> x = scores(by, q, kv, ws);
   if (has_own_scale(by)) {
     select_not_covered(x, q.visible, selection);
-    if (takes_all()) {
-      add_gaps(selection, q.visible);
-      return {};
-    }
+    if (add_all_allowed(by, count, q, kv, selection, ws)) return {};
   }
   const Pooled<Real> pooled = pool_log_share(x, selection, q.visible, ws);
-  if (by != Source::kKeys) raise_to_floor(pooled.scores, pooled.count);
+  if (by != Source::kKeys) raise_to_floor(pooled.scores, pooled.count, by != Source::kExternal);
   return {pooled.scores, pooled.count, count};
 }
 

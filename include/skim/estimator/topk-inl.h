@@ -8,6 +8,7 @@
 
 #include "skim/estimator/select-inl.h"
 #include "skim/estimator/topk.h"
+#include "skim/index/allowed-inl.h"
 #include "skim/index/candidates-inl.h"
 #include "skim/index/ranked-inl.h"
 #include "skim/kernel/pool-inl.h"
@@ -21,9 +22,8 @@ struct Select<TopK> {
   template <class Real, class Kv>
   static void run(const TopK& e, const BasicQuery<Real>& q, const Kv& kv, Selection& selection, Workspace& ws) {
     const std::size_t k = e.budget.count(q.visible.size());
-    const auto left = static_cast<std::size_t>(count_gaps(selection, q.visible));
-    if (k == 0 || left == 0) return;
-    if (k >= left) return add_gaps(selection, q.visible);
+    if (k == 0 || count_gaps(selection, q.visible) == 0) return;
+    if (add_all_allowed(e.by, k, q, kv, selection, ws)) return;
     const Budget& candidates = e.candidates;
     if (e.by != Source::kKeys && !e.exact && candidates == Budget(0)) {
       for (const Position at : ranked_first(e.by, k, q, kv, selection, ws)) selection.add(at);

@@ -6,6 +6,9 @@
 #define SKIM_ESTIMATOR_TOPP_INL_H_
 #endif
 
+#include <algorithm>
+#include <cmath>
+
 #include "skim/estimator/proportional-inl.h"
 #include "skim/estimator/topp.h"
 #include "skim/kernel/pool-inl.h"
@@ -74,6 +77,47 @@ std::size_t keep_mass(const Real* score, Real whole, std::size_t n, std::size_t 
   return out;
 }
 
+/// Below the first mass rounding may hide that a head holds less of it than it should: so what it holds is added up.
+/// Below the second it hides whether it holds anything: 1 less it, what may be dropped, is everything.
+constexpr double kSmallMass = 1e-4, kHiddenMass = 1e-6;
+
+/// Whether a head surely holds the mass, give or take a half that is due to rounding. share: of its positions that are left.
+template <class Real>
+bool holds(const Real* share, const std::size_t* ranks, std::size_t count, double mass) {
+  double sum = 0;
+  for (std::size_t j = 0; j < count; ++j) sum += static_cast<double>(share[ranks[j]]);
+  return mass >= kHiddenMass && sum >= mass / 2;
+}
+
+/// The probability that one head, whose logits are s and add up to `total`, gives to what is selected.
+template <class Real>
+double selected_share(const Real* s, Position first, const LogSum<Real>& total, const Selection& selection,
+                      Span visible) {
+  double sum = 0;
+  const auto add = [&](Position i) {
+    const Real x = s[i - first];
+    if (!(x > -kInfinity<Real>)) return;
+    sum += x == total.max ? 1.0 : std::exp(static_cast<double>(x) - static_cast<double>(total.max));
+  };
+  for (const Span& span : selection.spans()) {
+    const Span seen = intersect(span, visible);
+    for (Position i = seen.first; i < seen.last; ++i) add(i);
+  }
+  for (const Pick& pick : selection.picks()) {
+    if (visible.contains(pick.position)) add(pick.position);
+  }
+  return sum == 0 ? 0 : sum / total.sum;
+}
+
+/// Puts a rank where it belongs among ascending ones, if it is not there. Returns how many there are then.
+inline std::size_t insert_rank(std::size_t* ranks, std::size_t count, std::size_t rank) {
+  std::size_t* at = std::lower_bound(ranks, ranks + count, rank);
+  if (at != ranks + count && *at == rank) return count;
+  std::copy_backward(at, ranks + count, ranks + count + 1);
+  *at = rank;
+  return count + 1;
+}
+
 template <>
 struct Select<TopP> {
   template <class Real, class Kv>
@@ -86,18 +130,30 @@ struct Select<TopP> {
     const std::size_t heads = q.heads();
     const Logits<Real> s = logits(q, kv, ws);
     Real* log_share = ws.get<Real>(Workspace::kPriorities, heads * left);
+    auto* likeliest = ws.get<std::size_t>(Workspace::kChosen, heads);  // rank for each head; `left`: it wants none
     Real lse = 0;
     for (std::size_t h = 0; h < heads; ++h) {
       LogSum<Real> total;
       total.add(s.of_head(h), static_cast<std::size_t>(q.visible.size()));
       lse = total.log();
+      const auto log_sum = static_cast<Real>(std::log(total.sum));  // on its own: beside a large logit it would vanish
+      Real best = -kInfinity<Real>;
+      likeliest[h] = left;
       for_each_unselected(s, selection, q.visible, [&](const Real* at, std::size_t n, std::size_t offset) {
         for (std::size_t i = 0; i < n; ++i) {
           const Real x = at[h * s.stride + i];
+          if (x > best) {
+            best = x;
+            likeliest[h] = offset + i;
+          }
           const bool none = !(x > -kInfinity<Real>) || lse == -kInfinity<Real>;
-          log_share[h * left + offset + i] = none ? -kInfinity<Real> : x == lse ? Real{0} : std::min(x - lse, Real{0});
+          const Real log_p = x == kInfinity<Real> ? Real{0} : std::min(x - total.max - log_sum, Real{0});
+          log_share[h * left + offset + i] = none ? -kInfinity<Real> : log_p;
         }
       });
+      if (e.mass < kSmallMass && selected_share(s.of_head(h), s.first, total, selection, q.visible) >= e.mass) {
+        likeliest[h] = left;
+      }
     }
     // A group is ordered by the largest share; one head by its logits, among which the rounding of shares would
     // make ties.
@@ -106,9 +162,14 @@ struct Select<TopP> {
     else max_of_heads(log_share, left, heads, left, score);
     auto* ranks = ws.get<std::size_t>(Workspace::kRanks, left);
     exp_shifted(log_share, heads * left, Real{0}, log_share);
-    const std::size_t count = keep_mass(
+    std::size_t count = keep_mass(
         score, heads == 1 ? lse : Real{0}, left, heads, 1 - e.mass,
         [=](std::size_t h, std::size_t i) { return static_cast<double>(log_share[h * left + i]); }, ranks, ws);
+    const std::size_t by_mass = count;
+    for (std::size_t h = 0; e.mass < kSmallMass && h < heads; ++h) {
+      if (likeliest[h] == left || (by_mass != 0 && holds(log_share + h * left, ranks, count, e.mass))) continue;
+      count = insert_rank(ranks, count, likeliest[h]);
+    }
     add_ranks(selection, q.visible, ranks, count, [](std::size_t) { return 0.0; });
   }
 };

@@ -18,8 +18,11 @@ namespace skim::inline SKIM_ABI {
 
 /// A score for each (query position, position) of one KV head, shared by the query heads of the group. Top-k takes the
 /// largest; a sampler takes them as logits, as they are trained to be (DeepSeek-V3.2, arXiv 2512.02556: the indexer's
-/// softmax learns the attention's). A score of -infinity or NaN ranks last and counts as the floor of a proposal; one of
-/// +infinity ranks first and counts as the largest finite one.
+/// softmax learns the attention's). A score of -infinity says "never this position": no stage that goes by these scores
+/// selects it, however large its budget, and a sampler's weights are right for the others. NaN ranks last, as the lowest
+/// finite score would, and counts as the floor of a proposal; +infinity ranks first and counts as the largest finite one.
+///
+/// Stages that do not go by the scores (`Sinks`, `Window`, `Dense`) select what they select, also where a score is -infinity.
 ///
 /// scores: [rows, n], row r for the query at position first_query + r. n is the number of positions of the KV head.
 struct ExternalScores {

@@ -45,8 +45,10 @@ struct IndexedKv {
 
 /// The KV head `kv` with one or more indexes, each of another type, that cover exactly its positions.
 ///   with_index(kv, sketch)    with_index(kv, boxes, sketch)
-template <KvHead Kv, KvIndex... Indexes>
-constexpr IndexedKv<Kv, Indexes...> with_index(const Kv& kv, const Indexes&... indexes) {
+/// It points at the indexes, so a temporary one does not compile.
+template <KvHead Kv, class... Indexes>
+  requires((KvIndex<std::remove_cvref_t<Indexes>> && std::is_lvalue_reference_v<Indexes>) && ...)
+constexpr IndexedKv<Kv, std::remove_cvref_t<Indexes>...> with_index(const Kv& kv, Indexes&&... indexes) {
   static_assert(sizeof...(Indexes) > 0, "skim::with_index: at least one index");
   return {kv, {&indexes...}};
 }

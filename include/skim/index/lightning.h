@@ -4,9 +4,9 @@
 #define SKIM_INDEX_LIGHTNING_H_
 
 #include <cstddef>
-#include <span>
 
 #include "skim/core/rows.h"
+#include "skim/core/view.h"
 
 namespace skim::inline SKIM_ABI {
 
@@ -16,7 +16,7 @@ namespace skim::inline SKIM_ABI {
 /// w_j = (its gate) / sqrt(heads) / sqrt(d).
 struct LightningQuery {
   Rows<const float> rows{};          ///< [indexer heads, d]
-  std::span<const float> weights{};  ///< [indexer heads]
+  View<const float> weights{};       ///< [indexer heads]
 };
 
 }  // namespace skim::inline SKIM_ABI

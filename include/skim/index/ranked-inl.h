@@ -185,7 +185,7 @@ Largest<Real> first_of_pages(const Pooled<Real>& x, std::size_t count, Workspace
 }
 
 /// The `count` unselected positions that the index ranks first, ascending; fewer if there are fewer. Those that it cannot
-/// rank (has_own_scale) come on top of them.
+/// rank (has_own_scale) come on top of them; what the caller's scores rule out is not among them.
 template <class Real, class Kv>
 std::span<const Position> ranked_first(Source by, std::size_t count, const BasicQuery<Real>& q, const Kv& kv,
                                        Selection& selection, Workspace& ws) {
@@ -201,8 +201,13 @@ std::span<const Position> ranked_first(Source by, std::size_t count, const Basic
     if (!first.empty()) return first;
   }
   const Pooled<Real> x = pool_max(scores(by, q, kv, ws), selection, q.visible, ws);
-  const Largest<Real> top = has_own_scale(by) ? first_of_pages(x, count, ws)
-                                              : largest(x.scores, x.count, std::min(count, x.count), ws);
+  Largest<Real> top = has_own_scale(by) ? first_of_pages(x, count, ws)
+                                        : largest(x.scores, x.count, std::min(count, x.count), ws);
+  if (by == Source::kExternal && top.least == -kInfinity<Real>) {
+    const std::size_t* end = std::remove_if(top.ranks, top.ranks + top.count,
+                                            [&x](std::size_t r) { return x.scores[r] == -kInfinity<Real>; });
+    top.count = static_cast<std::size_t>(end - top.ranks);
+  }
   return positions_of(top.ranks, top.count, selection, q.visible, ws);
 }
 

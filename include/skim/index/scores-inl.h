@@ -9,6 +9,7 @@
 #endif
 
 #include <cmath>
+#include <limits>
 #include <string>
 
 #include "skim/core/error.h"
@@ -174,14 +175,17 @@ void box_scores(const BasicQuery<float>& q, const PageBoxes& boxes, float* all, 
   for (std::size_t h = 0; h < q.heads(); ++h) fill(h, {std::max(q.visible.first, end), q.visible.last}, kNotCovered);
 }
 
-/// The scores that the caller has brought for this query.
+/// The scores that the caller has brought for this query. NaN counts as the lowest finite one: below it is what may never
+/// be selected.
 template <class Real>
 void external_scores(const BasicQuery<Real>& q, const ExternalScores& external, Real* all) {
   external.check_covers(q.position, q.position + 1);
   // Without a sign, for the difference may have no place in a Position.
   const std::size_t row = static_cast<std::size_t>(q.position) - static_cast<std::size_t>(external.first_query);
   const float* from = external.scores.row(row);
-  for (Position i = q.visible.first; i < q.visible.last; ++i) all[i - q.visible.first] = static_cast<Real>(from[i]);
+  for (Position i = q.visible.first; i < q.visible.last; ++i) {
+    all[i - q.visible.first] = from[i] == from[i] ? static_cast<Real>(from[i]) : -std::numeric_limits<Real>::max();
+  }
 }
 
 /// The scores of `source` over the visible range; `q` is resolved. Of the query that is being asked they are computed at

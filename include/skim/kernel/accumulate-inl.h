@@ -10,7 +10,9 @@
 #define SKIM_KERNEL_ACCUMULATE_INL_H_
 #endif
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "skim/core/state.h"
 #include "skim/kernel/chunk-inl.h"
@@ -229,11 +231,19 @@ HWY_INLINE void with_ahead(Prefetch prefetch, Same same, Other other, const Visi
 /// Values of Real that `accumulate_chunk` needs as scratch.
 constexpr std::size_t chunk_scratch(std::size_t heads) { return heads * (kMostBlocks * kBlock + 1); }
 
+/// What is known of a softmax when it is done: its largest logits, and factors that make its weights add up to a half.
+template <class Real>
+struct Normaliser {
+  Real* max = nullptr;     // [g]
+  Real* factor = nullptr;  // [g]
+};
+
 /// One chunk of a selection. `known`: the logits of all visible positions, when selecting has computed them; keys
-/// are then not read. `scratch`: chunk_scratch(g) values.
+/// are then not read. `scratch`: chunk_scratch(g) values. `by`: weights are normalised before they meet a value.
 template <class Real, class Kv>
 void accumulate_chunk(const LaneQuery<Real>& q, const Logits<Real>& known, const Kv& kv, const Selection& selection,
-                      const Chunk& chunk, const Reading& reading, const Partial<Real>& partial, Real* scratch) {
+                      const Chunk& chunk, const Reading& reading, const Partial<Real>& partial, Real* scratch,
+                      const Normaliser<Real>* by = nullptr) {
   using Keys = const typename Kv::Key* const*;
   using Values = const typename Kv::Value* const*;
   const std::size_t heads = q.query->heads();
@@ -241,6 +251,7 @@ void accumulate_chunk(const LaneQuery<Real>& q, const Logits<Real>& known, const
   const std::size_t padded = round_up(cols, kStep<Real>);
   Real* rescale = scratch + heads * kMostBlocks * kBlock;
   partial.clear(heads, padded);
+  if (by != nullptr) std::copy_n(by->max, heads, partial.max);
 
   // A stretch of blocks and the one after it, in a ring: blocks[at] is the first, blocks[after(at, count)] the next.
   const std::size_t most = reading.stretch / kBlock;
@@ -271,6 +282,9 @@ void accumulate_chunk(const LaneQuery<Real>& q, const Logits<Real>& known, const
           for (std::size_t t = 0; t < b.count; ++t) s[t] += static_cast<Real>(b.log_weights[t]);
         }
         rescale[h] = soften(s, partial.max[h], partial.sum[h]);
+        if (by != nullptr) {
+          for (std::size_t t = 0; t < kBlock; ++t) s[t] *= by->factor[h];
+        }
       }
       with_ahead(reading.prefetch, Values{next(i).values}, Keys{next(i).keys}, [&](auto ahead) HWY_ATTR {
         weigh(weights, rescale, heads, b.values, b.count, cols, ahead, partial.numerator, padded);
@@ -317,6 +331,40 @@ void finish(const Partial<Real>& p, std::size_t padded, const BasicStateView<Rea
     if (p.max[h] == kInfinity<Real> && sum != 1) sum = std::numeric_limits<Real>::quiet_NaN();
     from_lanes<V>(p.numerator + h * padded, state.out.cols, sum == 0 ? Real{0} : Real{1} / sum, state.out.row(h));
     state.lse_of(h) = sum == 0 ? -kInfinity<Real> : p.max[h] + std::log(sum);
+  }
+}
+
+/// Values of Real that `finish_in_range` needs as scratch.
+constexpr std::size_t finish_scratch(std::size_t heads, std::size_t padded) { return 2 * heads + padded; }
+
+/// The same for `total`. Where its sums have left the range of Real, which the means of their values cannot, they are
+/// made once more: again(normaliser) fills `total` with numerators whose weights add up to a half.
+template <class V, class Real, class Again>
+void finish_in_range(const Partial<Real>& total, std::size_t padded, const BasicStateView<Real>& state, Real* scratch,
+                     const Again& again) {
+  finish<V>(total, padded, state);
+  const std::size_t heads = state.out.rows, cols = state.out.cols;
+  const auto may_be_finite = [&](std::size_t h) {
+    return !std::isnan(state.lse_of(h)) && !all_finite(state.out.row(h), cols);
+  };
+  std::size_t first = 0;
+  while (first < heads && !may_be_finite(first)) ++first;
+  if (first == heads) return;
+
+  constexpr Real kMost = std::numeric_limits<Real>::max();
+  const Normaliser<Real> by{scratch, scratch + heads};
+  std::copy_n(total.max, heads, by.max);
+  for (std::size_t h = 0; h < heads; ++h) by.factor[h] = Real{0.5} / total.sum[h];
+  again(by);
+  Real* halves = scratch + 2 * heads;
+  for (std::size_t h = first; h < heads; ++h) {
+    if (!may_be_finite(h)) continue;
+    from_lanes<V>(total.numerator + h * padded, cols, Real{1}, halves);
+    Real* out = state.out.row(h);
+    for (std::size_t c = 0; c < cols; ++c) {
+      if (std::isfinite(out[c]) || !std::isfinite(halves[c])) continue;
+      out[c] = std::min(std::max(2 * halves[c], -kMost), kMost);
+    }
   }
 }
 

@@ -7,7 +7,9 @@
 #define SKIM_KERNEL_MERGE_INL_H_
 #endif
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "skim/core/state.h"
 #include "skim/kernel/simd-inl.h"
@@ -37,7 +39,16 @@ void merge_row(Real* out, Real& lse, const Real* other_out, Real other_lse, std:
   const Real total = Real{1} + share;
   const Real* large_out = swap ? other_out : out;
   const Real* small_out = swap ? out : other_out;
-  for (std::size_t c = 0; c < cols; ++c) out[c] = std::fma(share, small_out[c], large_out[c]) / total;
+  constexpr Real kMost = std::numeric_limits<Real>::max();
+  for (std::size_t c = 0; c < cols; ++c) {
+    const Real a = large_out[c], b = small_out[c], sum = std::fma(share, b, a);
+    out[c] = sum / total;
+    // A sum may leave the range that the mean of the two cannot.
+    if (!(std::abs(sum) <= kMost) && std::abs(a) <= kMost && std::abs(b) <= kMost) {
+      const Real half = std::fma(share / total / 2, b, a / total / 2);
+      out[c] = std::min(std::max(2 * half, -kMost), kMost);
+    }
+  }
   lse = large + std::log1p(share);
 }
 
@@ -55,6 +66,7 @@ void merge_sink(Real* out, Real& lse, Real sink, std::size_t cols) {
   if (sink == -kInfinity<Real>) return;
   if (lse == -kInfinity<Real>) {
     lse = sink;  // out is 0 already
+    if (std::isnan(sink)) std::fill_n(out, cols, sink);
     return;
   }
   const Real large = sink > lse ? sink : lse;

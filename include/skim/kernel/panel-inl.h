@@ -176,21 +176,6 @@ const Real* widen_run(const Kv& kv, Span run, std::size_t d, const RowsOf& rows_
   return room;
 }
 
-/// Whether x[0..n) holds neither infinity nor NaN.
-template <class Real>
-bool all_finite(const Real* x, std::size_t n) {
-  const Tag<Real> tag;
-  auto zeros = hn::Zero(tag);  // x - x is 0 for a finite x, NaN otherwise
-  std::size_t i = 0;
-  for (; i + kLanes<Real> <= n; i += kLanes<Real>) {
-    const auto v = hn::LoadU(tag, x + i);
-    zeros = hn::Add(zeros, hn::Sub(v, v));
-  }
-  bool finite = hn::AllTrue(tag, hn::Eq(zeros, hn::Zero(tag)));
-  for (; i < n; ++i) finite = finite && x[i] - x[i] == 0;
-  return finite;
-}
-
 }  // namespace
 }  // namespace skim::inline SKIM_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

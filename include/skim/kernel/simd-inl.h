@@ -242,6 +242,21 @@ void from_lanes(const Real* HWY_RESTRICT lanes, std::size_t cols, Real factor, R
   }
 }
 
+/// Whether x[0..n) holds neither infinity nor NaN.
+template <class Real>
+bool all_finite(const Real* x, std::size_t n) {
+  const Tag<Real> tag;
+  auto zeros = hn::Zero(tag);  // x - x is 0 for a finite x, NaN otherwise
+  std::size_t i = 0;
+  for (; i + kLanes<Real> <= n; i += kLanes<Real>) {
+    const auto v = hn::LoadU(tag, x + i);
+    zeros = hn::Add(zeros, hn::Sub(v, v));
+  }
+  bool finite = hn::AllTrue(tag, hn::Eq(zeros, hn::Zero(tag)));
+  for (; i < n; ++i) finite = finite && x[i] - x[i] == 0;
+  return finite;
+}
+
 // ---- exp ------------------------------------------------------------------------------------------------
 
 /// e^x for x <= 0: relative error below 4e-7 in float. -inf and below -87 give 0, NaN gives NaN.

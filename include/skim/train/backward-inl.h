@@ -274,7 +274,8 @@ class Backward {
 ///
 /// Equal inputs give equal bits on any number of threads. Allocates nothing after warm-up when options bring
 /// workspaces.
-/// Throws std::invalid_argument, before anything is written, on shapes that do not fit.
+/// Throws std::invalid_argument, before anything is written, on shapes that do not fit, and when what is overwritten shares
+/// memory with anything else.
 template <class Real, class Kv>
 void backward(const SelectionRecord& record, const BasicLayerQuery<Real>& query, const LayerKv<Kv>& kv,
               const BasicLayerGradients<Real>& gradients, const Options& options = {}) {
@@ -285,7 +286,7 @@ void backward(const SelectionRecord& record, const BasicLayerQuery<Real>& query,
   const Layer<Real, Kv> layer(query, kv, gradients.state);
   if (options.check) {
     layer.check(workspaces[0]);
-    check_gradients(query, kv, gradients);
+    check_gradients(query, kv, gradients, workspaces[0]);
     check_record(record, layer);
   }
   layer.check_beside(false);
@@ -302,7 +303,7 @@ void backward(const E& estimator, const BasicLayerQuery<Real>& query, const Laye
   if (options.check) {
     layer.check(workspaces[0]);
     layer.check_estimator(estimator, true);
-    check_gradients(query, kv, gradients);
+    check_gradients(query, kv, gradients, workspaces[0]);
   }
   layer.check_beside(options.strict);
   SelectionRecord own;

@@ -4,10 +4,10 @@
 #define SKIM_TRAIN_GRADIENTS_H_
 
 #include <cstddef>
-#include <span>
 
 #include "skim/attend/layer.h"
 #include "skim/core/rows.h"
+#include "skim/core/view.h"
 
 namespace skim::inline SKIM_ABI {
 
@@ -26,7 +26,7 @@ struct BasicLayerGradients {
   BasicLayerState<Real> state{};                    ///< what the call wrote, lse too; only read
   HeadRows<const Real> dout{};                      ///< [rows, q_heads, d_v], gradient of the loss in `out`
   HeadRows<Real> dq{};                              ///< [rows, q_heads, d], overwritten
-  std::span<const BasicKvGradient<Real>> kv{};      ///< one for each view in LayerKv::heads, in the same order
+  View<const BasicKvGradient<Real>> kv{};           ///< one for each view in LayerKv::heads, in the same order
   Real* dsink = nullptr;                            ///< [q_heads], overwritten; null when not wanted
 };
 

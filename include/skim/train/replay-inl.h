@@ -19,6 +19,7 @@ namespace {
 class CallWorkspaces {
  public:
   explicit CallWorkspaces(const Options& options) : all_(options.workspaces) {
+    if (options.check) check_executor(options.executor);
     const std::size_t threads = std::max<std::size_t>(1, options.executor.threads);
     if (all_.empty()) {
       own_ = std::make_unique<Workspace[]>(threads);
