@@ -77,7 +77,12 @@ for share in 0.05 0.1; do
   indexed_row "topk(fraction($share),by=sketch1)"
   indexed_row "topk(fraction($share),by=sketch1,candidates=fraction(0.2))"
   indexed_row "topk(fraction($share),by=boxes,exact)"
-  indexed_row "sinks(1)+window(4)+quest(fraction($share))"
+  # By pages, alone and behind what every model looks at.
+  for stage in "quest(fraction($share))" "topk(fraction($share),by=boxes)" "topk(fraction($share),by=means)" \
+    "priority(fraction($share),by=boxes)" "priority(fraction($share),by=means)"; do
+    indexed_row "$stage"
+    indexed_row "sinks(1)+window(4)+$stage"
+  done
   indexed_row "topk(fraction($share))+summaries"
   indexed_row "topk(fraction($share),by=sketch4)+summaries"
   indexed_row "priority(fraction($share))"

@@ -27,7 +27,8 @@ struct Kinds {
     std::apply([&](auto&... index) { (append(index, kv), ...); }, all);
   }
 };
-constexpr const char* kNames[] = {Sketch1::kName, Sketch4::kName, Sketch8::kName, PageBoxes::kName, PageMeans::kName, LshTables::kName};
+constexpr const char* kNames[] = {Sketch1::kName,   Sketch4::kName,   Sketch8::kName,
+                                  PageBoxes::kName, PageMeans::kName, LshTables::kName};
 /// Estimators that go by each.
 constexpr const char* kBy[] = {"topk(5,by=sketch1)", "topk(5,by=sketch4)", "topk(5,by=sketch8,exact)", "quest(32)",
                                "topk(5,by=means)", "lsh(3,3)"};
@@ -54,7 +55,9 @@ struct TwoHeads {
   std::vector<Kinds> kinds;
   std::vector<float> out;
 
-  explicit TwoHeads(std::size_t n, std::size_t rows = 1) : p({4, 2, kD, kDv}, {{rows, n}}, 1), out(rows * 4 * kDv) { look(); }
+  explicit TwoHeads(std::size_t n, std::size_t rows = 1) : p({4, 2, kD, kDv}, {{rows, n}}, 1), out(rows * 4 * kDv) {
+    look();
+  }
   void look() {
     kinds.clear();
     for (const auto& view : p.views) kinds.emplace_back(view);

@@ -17,6 +17,7 @@ namespace skim::test {
 namespace {
 
 constexpr std::size_t kMax = std::numeric_limits<std::size_t>::max();
+constexpr Position kLeast = std::numeric_limits<Position>::min(), kMost = std::numeric_limits<Position>::max();
 /// Sizes whose products with small numbers wrap to small ones, or turn negative as positions.
 constexpr std::size_t kExtremes[] = {kMax,      kMax - 1,         kMax - 63,        kMax / 2 + 1,      kMax / 2,
                                      kMax / 3 + 1, kMax / 4 + 1, kMax / 4 + 64, kMax / 8 + 1, kMax / 8 + 2,
@@ -70,8 +71,14 @@ TEST(Limits, BuffersAndWorkspaces) {
   expect_no_memory<Odd>();
 }
 
-TEST(Limits, States) {
+TEST(Limits, StatesAndRecords) {
   for (const std::size_t heads : kExtremes) {
+    SelectionRecord record;
+    begin_record(record, 3, 2, 1, 10, 1);
+    EXPECT_THROW(begin_record(record, heads, 4, 2, 10, 1), std::bad_alloc) << heads;
+    EXPECT_THROW(begin_record(record, 4, heads, heads, 10, 2), std::bad_alloc) << heads;
+    EXPECT_EQ(record.size(), 6u) << "it is the one it was";
+    EXPECT_EQ(record.rows(), 3u);
     for (const std::size_t cols : {std::size_t{2}, std::size_t{4}, std::size_t{16}, std::size_t{64}, heads}) {
       EXPECT_THROW(State(heads, cols), std::bad_alloc) << heads << " x " << cols;
       EXPECT_THROW(State(cols, heads), std::bad_alloc) << cols << " x " << heads;
@@ -102,7 +109,7 @@ TEST(Limits, WhatIndexesReserve) {
   PageBoxes boxes;
   PageMeans means;
   LshTables tables(std::make_shared<const LshPlanes>(4, 3, 3, 1));
-  for (const Position n : {Position{-1}, std::numeric_limits<Position>::min(), std::numeric_limits<Position>::max(), kMostPositions + 1}) {
+  for (const Position n : {Position{-1}, kLeast, kMost, kMostPositions + 1}) {
     expect_error([&] { reserve(sketch, n, 8); }, {"positions", "68719476736"});
     expect_error([&] { reserve(boxes, n, 8); }, {"positions", "68719476736"});
     expect_error([&] { reserve(means, n, 8, 8); }, {"positions", "68719476736"});
@@ -160,7 +167,9 @@ TEST(Limits, HeadsAndPages) {
     Query one;
     one.rows = {row.data(), 1, 8};
     const std::vector<std::int32_t> table = {0};
-    const PagedKv<float> pages{.n = 1, .page_size = 1, .table = table, .pool_pages = many, .keys = {row.data(), 8, 1}, .values = {row.data(), 8, 1}};
+    const Pages<float> rows{row.data(), 8, 1};
+    const PagedKv<float> pages{
+        .n = 1, .page_size = 1, .table = table, .pool_pages = many, .keys = rows, .values = rows};
     EXPECT_THROW(attend(TopK{3}, one, pages), std::invalid_argument) << many;
   }
 }
@@ -169,7 +178,7 @@ TEST(Limits, ExternalScores) {
   const auto p = random_problem<float>({20, 4, 4, 1}, 1);
   const std::vector<float> scores(20, 1.0f);
   for (const std::size_t many : kExtremes) {
-    for (const Position first : {Position{0}, Position{19}, std::numeric_limits<Position>::max(), std::numeric_limits<Position>::min()}) {
+    for (const Position first : {Position{0}, Position{19}, kMost, kLeast}) {
       const ExternalScores wide{{scores.data(), 1, many}, 19};
       EXPECT_THROW(attend(TopK{3, Source::kExternal}, p.query(), with_index(p.kv(), wide)), std::invalid_argument) << many;
       const ExternalScores tall{{scores.data(), many, 20, 0}, first};

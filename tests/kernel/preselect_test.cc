@@ -148,6 +148,88 @@ TEST(Preselect, NeverDecidesWhatRoundingCouldTurnRound) {
   asked.expect_right(1000);
 }
 
+// The worst that rounding can do, sought and found: of two keys whose canonical logits are in this order and as near as
+// can be, the products turn the order round by as much as a search finds. Coordinate by coordinate it tries what moves a
+// key's product furthest from the exact one, down for one key and up for the other; all stand beside one large
+// coordinate, and about half of them is what rounding sees. So a bound a third of ours is found out.
+struct WorstCase {
+  std::size_t d;
+  std::vector<float> query, keys;  // [d], [2, d]: the larger logit first
+
+  explicit WorstCase(std::size_t columns) : d(columns), query(d, 0x1p-12f), keys(2 * d, 0.0f) {
+    query[0] = 1;
+    for (const float sign : {-1.0f, 1.0f}) {
+      float* key = keys.data() + (sign < 0 ? 0 : d);
+      key[0] = 1;
+      for (std::size_t c = 1; c < d; ++c) {
+        constexpr float kTried[] = {0, 0.5f, 1 - 0x1p-10f, 1 + 0x1p-10f, 1.5f, 2};
+        float best = 0;
+        double most = -std::numeric_limits<double>::infinity();
+        for (const float x : kTried) {
+          key[c] = x * 0x1p-12f;
+          const double moved = static_cast<double>(sign) * (product(key) - exact(key));
+          if (moved > most) best = key[c], most = moved;
+        }
+        key[c] = best;
+      }
+    }
+    // The order of the logits is made what it has to be.
+    while (logit(keys.data()) < logit(keys.data() + d)) keys[0] = std::nextafter(keys[0], 2.0f);
+  }
+
+  double product(const float* key) const {
+    std::vector<float> panel(d * kPanel<float>);
+    fill_panel<float>([&](std::size_t i) { return i == 0 ? query.data() : nullptr; }, d, panel.data());
+    float first = 0;
+    panel_product(key, 1, d, 1, panel.data(), d, [&](std::size_t, Vec<float> low, Vec<float>) HWY_ATTR {
+      first = hn::GetLane(low);
+    });
+    return static_cast<double>(first);
+  }
+  double exact(const float* key) const {
+    double sum = 0;
+    for (std::size_t c = 0; c < d; ++c) sum += static_cast<double>(query[c]) * static_cast<double>(key[c]);
+    return sum;
+  }
+  double logit(const float* key) const {
+    Workspace ws;
+    const ContiguousKv<float> kv{{key, 1, d}, {key, 1, d}};
+    return static_cast<double>(logits(asked(), kv, ws).data[0]);
+  }
+  BasicQuery<float> asked(Position n = 1) const {
+    BasicQuery<float> q;
+    q.rows = {query.data(), 1, d};
+    q.position = n - 1;
+    q.logit.scale = 1;
+    return q.resolved(n);
+  }
+  double length(const float* x) const {
+    double squares = 0;
+    for (std::size_t c = 0; c < d; ++c) squares += static_cast<double>(x[c]) * static_cast<double>(x[c]);
+    return std::sqrt(squares);
+  }
+};
+
+TEST(Preselect, KeepsTheLargestInTheWorstCaseThatASearchFinds) {
+  for (const std::size_t d : {48u, 64u, 128u, 256u}) {
+    const WorstCase worst(d);
+    const float* keys = worst.keys.data();
+    ASSERT_GE(worst.logit(keys), worst.logit(keys + d));
+    // What Preselect allows for two products: each is off by (2 d + 8) half units in the last place of |q| |k|.
+    const double allowed = 2 * (2 * static_cast<double>(d) + 8) * 0x1p-24 * worst.length(worst.query.data()) *
+                           std::max(worst.length(keys), worst.length(keys + d));
+    EXPECT_GE(worst.product(keys + d) - worst.product(keys), allowed / 3) << "a third of the bound is not reached";
+    const ContiguousKv<float> kv{{keys, 2, d}, {keys, 2, d}};
+    const Wanted<float> wanted{worst.asked(2), 1};
+    Workspace ws;
+    Preselect<float, ContiguousKv<float>> preselect(kv, &wanted, 1, ws);
+    preselect.run();
+    const auto found = preselect.candidates(0);
+    ASSERT_FALSE(found.empty());
+    EXPECT_EQ(found[0], 0) << "the larger logit was dropped, d " << d;
+  }
+}
+
 TEST(Preselect, PagedIsFlat) {
   const Asked<BF16> asked(300, 40, 37, 4, 12);
   const auto flat = asked.candidates(asked.problem.kv());

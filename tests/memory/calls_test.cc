@@ -71,7 +71,9 @@ std::vector<double> numbers_in(const SelectionRecord& record) {
   std::vector<double> all;
   for (std::size_t i = 0; i < record.size(); ++i) {
     const auto view = record[i];
-    for (const skim::Span& span : view.spans) all.insert(all.end(), {static_cast<double>(span.first), static_cast<double>(span.last)});
+    for (const skim::Span& span : view.spans) {
+      all.insert(all.end(), {static_cast<double>(span.first), static_cast<double>(span.last)});
+    }
     for (std::size_t j = 0; j < view.picks.size(); ++j) {
       all.push_back(view.picks[j]);
       if (view.log_weights != nullptr) all.push_back(view.log_weights[j]);
@@ -83,7 +85,8 @@ std::vector<double> numbers_in(const SelectionRecord& record) {
 TEST_P(CallMemory, Attend) {
   std::vector<float> out(kRows * 4 * 8);
   const LayerState state{{out.data(), kRows, 4, 8}};
-  expect_right_again([&](const Options& options) { attend(estimator, p.query(), kv(), state, options); }, [&] { return out; });
+  expect_right_again([&](const Options& options) { attend(estimator, p.query(), kv(), state, options); },
+                     [&] { return out; });
 }
 
 TEST_P(CallMemory, AttendOfAGroupAndSelect) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Is an index for which there is no memory the one it was, wherever that happens; and does one that is reserved ask for none?
+// Is an index for which there is no memory the one it was, wherever that happens; does one that is reserved ask for none?
 #include <random>
 #include <string>
 #include <vector>

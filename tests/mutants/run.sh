@@ -250,6 +250,11 @@ wanted_[r].count, scratch_) - list.slack;
 ===
 wanted_[r].count, scratch_);
 EOF
+mutant "a third of what products may be off" kernel/preselect-inl.h kernel/preselect_test.cc:*WorstCase* <<'EOF'
+      const double error = kEpsilon * (
+===
+      const double error = kEpsilon / 3 * (
+EOF
 mutant "a full list is not thinned out" kernel/preselect-inl.h kernel/preselect_test.cc <<'EOF'
       if (!(scores_[from] >= bound)) continue;
 ===
@@ -428,6 +433,50 @@ mutant "a segment is sketched before it is complete" index/sketch-inl.h index/sk
     if (kv.size() - sketch.sketched() < static_cast<Position>(sketch.segment())) break;
 ===
     if (kv.size() - sketch.sketched() < static_cast<Position>(sketch.segment()) - 1) break;
+EOF
+mutant "an outlier moves the centre" index/sketch-inl.h index/outliers_test.cc <<'EOF'
+constexpr float kOutlier = 16;
+===
+constexpr float kOutlier = 1e30f;
+EOF
+mutant "ordinary keys are outliers" index/sketch-inl.h index/centre_test.cc <<'EOF'
+constexpr float kOutlier = 16;
+===
+constexpr float kOutlier = 4;
+EOF
+mutant "only the largest outlier is left out" index/sketch-inl.h index/centre_test.cc <<'EOF'
+    if (all) return;
+===
+    (void)all;
+    return;
+EOF
+mutant "what pages do not cover is on the budget" index/ranked-inl.h laws/one_scale_test.cc <<'EOF'
+  count += count_at_least(x.scores, x.count, static_cast<Real>(kNotCovered));
+===
+EOF
+mutant "a page is cut to its oldest positions" index/ranked-inl.h laws/one_scale_test.cc <<'EOF'
+  const Largest<Real> top = has_own_scale(by) ? first_of_pages(x, count, ws)
+===
+  const Largest<Real> top = has_own_scale(by) ? largest(x.scores, x.count, std::min(count + count_at_least(x.scores, x.count, static_cast<Real>(kNotCovered)), x.count), ws)
+EOF
+mutant "what pages do not cover is sampled" estimator/proportional-inl.h laws/one_scale_test.cc <<'EOF'
+    select_not_covered(x, q.visible, selection);
+===
+EOF
+mutant "bounds of 8 bits forget an eighth of the rest" index/candidates-inl.h index/candidates_test.cc <<'EOF'
+hn::MulAdd(load_scales(rests + rank + t), norm, fixed)
+===
+hn::MulAdd(hn::Mul(load_scales(rests + rank + t), hn::Set(tag, 0.125f)), norm, fixed)
+EOF
+mutant "bounds of 8 bits have an eighth of the slack for rounding" index/candidates-inl.h index/candidates_test.cc <<'EOF'
+  const float rounding = static_cast<float>(q.rows.cols + 64) * 0x1p-23f;
+===
+  const float rounding = static_cast<float>(q.rows.cols + 64) * 0x1p-26f;
+EOF
+mutant "bounds of boxes have an eighth of the slack for rounding" index/box_bounds-inl.h index/box_bounds_test.cc <<'EOF'
+  const float rounding = static_cast<float>(of.rows.cols + 64) * 0x1p-23f;
+===
+  const float rounding = static_cast<float>(of.rows.cols + 64) * 0x1p-26f;
 EOF
 mutant "truncate keeps the note of a key" index/sketch-inl.h index/sketch_test.cc <<'EOF'
   while (count != 0 && list[count - 1] >= end) --count;
@@ -769,10 +818,10 @@ rule.soft_cap <= kMost)) {
 ===
 std::isfinite(rule.soft_cap))) {
 EOF
-mutant "interleaved rows go on for ever" core/overlap.h core/overlap_test.cc <<'EOF'
-    return std::max(least, 1 - a.rows) <= std::min(most, b.rows - 1);
+mutant "rows that interleave overlap" core/overlap.h core/overlap_test.cc <<'EOF'
+    return floor_of(-b.length - ahead, a.step) < floor_of(a.length - 1 - ahead, a.step);
 ===
-    return least <= most;
+    return floor_of(-b.length - ahead, a.step) <= floor_of(a.length - 1 - ahead, a.step);
 EOF
 mutant "a head of NaN has a say" attend/nan_heads-inl.h known/extremes_test.cc <<'EOF'
   if (left == heads || left == 0) return {};

@@ -27,7 +27,7 @@ struct Memory {
 };
 
 template <class T>
-Memory memory_of(const Rows<T>& x) {
+static Memory memory_of(const Rows<T>& x) {
   if (x.rows == 0 || x.cols == 0) return {};
   using Stored = std::remove_const_t<T>;
   const std::ptrdiff_t step = x.stride * static_cast<std::ptrdiff_t>(sizeof(T));
@@ -44,9 +44,9 @@ static inline bool overlap(const Memory& a, const Memory& b) {
   const auto floor_of = [](std::ptrdiff_t x, std::ptrdiff_t step) { return x / step - (x % step < 0 ? 1 : 0); };
   if (a.step == b.step) {
     // Row j of b begins `ahead` + (j - i) steps after row i of a: they meet when that is above -b.length, below a.length.
+    // If a number of steps does it, one that the rows have does, for neither ends before the other begins.
     const auto ahead = static_cast<std::ptrdiff_t>(b.first - a.first);
-    const std::ptrdiff_t least = floor_of(-b.length - ahead, a.step) + 1, most = floor_of(a.length - 1 - ahead, a.step);
-    return std::max(least, 1 - a.rows) <= std::min(most, b.rows - 1);
+    return floor_of(-b.length - ahead, a.step) < floor_of(a.length - 1 - ahead, a.step);
   }
   for (std::ptrdiff_t i = 0; i < a.rows; ++i) {
     // Of the rows of b that begin before this one ends the last reaches furthest.
@@ -59,18 +59,18 @@ static inline bool overlap(const Memory& a, const Memory& b) {
 }
 
 template <class A, class B>
-bool overlap(const Rows<A>& a, const Rows<B>& b) {
+static bool overlap(const Rows<A>& a, const Rows<B>& b) {
   return overlap(memory_of(a), memory_of(b));
 }
 
 /// What of a KV head shares memory with x: "keys", "values" or null. Of a user's own KV type nothing is known.
 template <class Kv>
-const char* overlapped_part(const Kv&, const Memory&) {
+static const char* overlapped_part(const Kv&, const Memory&) {
   return nullptr;
 }
 
 template <class K, class V>
-const char* overlapped_part(const ContiguousKv<K, V>& kv, const Memory& x) {
+static const char* overlapped_part(const ContiguousKv<K, V>& kv, const Memory& x) {
   return overlap(memory_of(kv.keys), x) ? "keys" : overlap(memory_of(kv.values), x) ? "values" : nullptr;
 }
 

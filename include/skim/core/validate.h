@@ -156,7 +156,7 @@ static void check_kv(const PagedKv<K, V>& kv, Buffer<std::uint64_t>& seen) {
 /// How logits are made, in the arithmetic of Real, of `heads` query heads. Numbers that Real has not, or only as
 /// subnormal ones, which a machine may take for 0, are refused: to a logit they are 0, infinite or nothing.
 template <class Real>
-void check_rule(const LogitRule& rule, std::size_t heads) {
+static void check_rule(const LogitRule& rule, std::size_t heads) {
   using Limits = std::numeric_limits<Real>;
   const char* type = sizeof(Real) == 4 ? "float" : "double";
   constexpr Real kLeast = Limits::min();
@@ -188,7 +188,7 @@ inline void check_executor(const Executor& executor) {
 }
 
 template <class Real, class Kv>
-void check_query(const BasicQuery<Real>& q, const Kv& kv) {
+static void check_query(const BasicQuery<Real>& q, const Kv& kv) {
   check_rows("q", q.rows);
   if (q.rows.rows == 0) fail("skim::attend: q has 0 rows but needs at least 1");
   if (q.rows.rows > kMostColumns) {
@@ -205,7 +205,7 @@ void check_query(const BasicQuery<Real>& q, const Kv& kv) {
 
 /// Throws when an output lies on what the call reads of a KV head.
 template <class Kv>
-void check_apart(const char* what, const Memory& output, const Kv& kv) {
+static void check_apart(const char* what, const Memory& output, const Kv& kv) {
   if (const char* part = overlapped_part(plain(kv), output)) {
     fail("skim::attend: ", what, " overlaps ", part, ": what is written needs memory of its own");
   }
@@ -213,12 +213,12 @@ void check_apart(const char* what, const Memory& output, const Kv& kv) {
 
 /// lse as rows of one column.
 template <class Real>
-Rows<Real> lse_rows(const BasicStateView<Real>& state) {
+static Rows<Real> lse_rows(const BasicStateView<Real>& state) {
   return {state.lse, state.out.rows, 1, state.lse_stride};
 }
 
 template <class Real, class Kv>
-void check_state(const BasicStateView<Real>& state, const BasicQuery<Real>& q, const Kv& kv) {
+static void check_state(const BasicStateView<Real>& state, const BasicQuery<Real>& q, const Kv& kv) {
   check_rows("out", state.out);
   if (state.out.rows != q.heads()) {
     fail("skim::attend: out has ", state.out.rows, " rows but q has ", q.heads());

@@ -45,7 +45,8 @@ struct ExternalScores {
       return static_cast<std::uint64_t>(at) - static_cast<std::uint64_t>(first_query);
     };
     if (first >= last || (first >= first_query && rows_before(last) <= scores.rows)) return;
-    const std::size_t most = static_cast<std::size_t>(std::numeric_limits<Position>::max() - std::max<Position>(0, first_query));
+    const Position room = std::numeric_limits<Position>::max() - std::max<Position>(0, first_query);
+    const std::size_t most = static_cast<std::size_t>(room);
     const Position end = first_query + static_cast<Position>(std::min(scores.rows, most));
     fail("skim::attend: external scores are for queries at positions [", first_query, ", ", end, ") but this one is at ",
          first < first_query ? first : last - 1);

@@ -250,10 +250,10 @@ void append(LshTables& tables, const Kv& kv, Position from) {
 }
 
 /// Room for `positions` positions: until there are more, append and truncate allocate nothing, however they come. Beside
-/// what `bytes` will count it sets aside what the largest part is made in, twice the bytes of a part of a segment (10 MB for
-/// 10 bits, 150 tables and segments of 16384; less for fewer positions), and 8 bytes a position for keys that cannot be
-/// hashed; pages of these that nobody touches take no memory on most systems. Copies are not reserved. Throws
-/// std::invalid_argument on sizes out of range; without memory nothing has changed.
+/// what `bytes` will count it sets aside what the largest part is made of and made in, twice the bytes of a part of a
+/// segment (11 MB for 10 bits, 150 tables and segments of 16384; less for fewer positions), and 8 bytes a position for keys
+/// that cannot be hashed; pages of these that nobody touches take no memory on most systems. Copies are not reserved.
+/// Throws std::invalid_argument on sizes out of range; without memory nothing has changed.
 inline void reserve(LshTables& tables, Position positions) {
   check_between("skim::reserve: positions", positions, Position{0}, kMostPositions);
   const auto n = static_cast<std::size_t>(positions);

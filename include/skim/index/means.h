@@ -35,8 +35,8 @@ using MeanRows = ContiguousKv<BF16>;
 /// keys and values in bfloat16). What that rounds off, at most 2^-8 of a component, is little beside how far keys are
 /// from their mean; float would double the bytes.
 ///
-/// Of the keys and values of each page a hash of 64 bits is kept, by which `verify` and `Options::strict` tell others: 1.6 %
-/// of the two rows at d = d_v = 128.
+/// Of the keys and values of each page a hash of 64 bits is kept, by which `verify` and `Options::strict` tell others:
+/// 1.6 % of the two rows at d = d_v = 128.
 class PageMeans {
  public:
   static constexpr Source kSource = Source::kMeans;

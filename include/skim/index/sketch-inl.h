@@ -359,7 +359,8 @@ void append(Sketch<kBits>& sketch, const Kv& kv, Position from) {
     fail("skim::append: keys have ", kv.key_dim(), " columns but a sketch takes at most ", kMostSketchColumns);
   }
   if (sketch.size() != 0 && kv.key_dim() != sketch.key_dim()) {
-    fail("skim::append: keys have ", kv.key_dim(), " columns but the ", sketch.kName, " is of keys with ", sketch.key_dim());
+    fail("skim::append: keys have ", kv.key_dim(), " columns but the ", sketch.kName, " is of keys with ",
+         sketch.key_dim());
   }
   // All memory first: a sketch that cannot grow is the one it was.
   const std::size_t segments = static_cast<std::size_t>(kv.size()) / sketch.segment();

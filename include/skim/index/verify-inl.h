@@ -39,7 +39,8 @@ bool is_of_piece(const Index& index, const Kv& kv, std::size_t i) {
 
 /// Throws the std::invalid_argument that says so of piece i. whose: " of KV view 3", for instance.
 template <class Index>
-[[noreturn]] SKIM_COLD void fail_to_verify(const char* caller, const Index& index, const std::string& whose, std::size_t i) {
+[[noreturn]] SKIM_COLD void fail_to_verify(const char* caller, const Index& index, const std::string& whose,
+                                           std::size_t i) {
   const std::size_t first = i * index.piece();
   fail(caller, ": the ", index.kName, whose, " has seen other ", kOfValues<Index> ? "keys or values" : "keys",
        " than those at positions [", first, ", ", first + index.piece(), "), piece ", i, " of ",
@@ -47,10 +48,10 @@ template <class Index>
        " and append again (skim::truncate, skim::append); otherwise it is the index of another KV head");
 }
 
-/// Throws std::invalid_argument unless `index` is of the keys of `kv` (page means: of its keys and values), comparing a hash
-/// of each piece of its own (a segment of a sketch, a page, 64 positions of LSH tables); the text names the first that
-/// differs, its positions and the mend. Of the newest positions, which no piece holds, an index has nothing that could be
-/// wrong: they are read from the keys. Reads every key once. Also throws on shapes that do not fit.
+/// Throws std::invalid_argument unless `index` is of the keys of `kv` (page means: of its keys and values), comparing a
+/// hash of each piece of its own (a segment of a sketch, a page, 64 positions of LSH tables); the text names the first
+/// that differs, its positions and the mend. Of the newest positions, which no piece holds, an index has nothing that
+/// could be wrong: they are read from the keys. Reads every key once. Also throws on shapes that do not fit.
 template <KvIndex Index, KvHead Kv>
 void verify(const Index& index, const Kv& kv) {
   Buffer<std::uint64_t> page_marks;
@@ -63,7 +64,8 @@ void verify(const Index& index, const Kv& kv) {
   }
 }
 
-/// The same for each index that `kv` carries. (Scores that the caller brings are of no keys: only their number is compared.)
+/// The same for each index that `kv` carries. (Scores that the caller brings are of no keys: only their number is
+/// compared.)
 template <KvHead Kv>
 void verify(const Kv& kv) {
   for_each_index(kv, [&](const auto& index) { verify(index, kv); });
