@@ -5,7 +5,7 @@
 cmake_minimum_required(VERSION 3.25)
 
 file(GLOB files LIST_DIRECTORIES false ${ROOT}/* ${ROOT}/.*)
-foreach(folder IN ITEMS include tests bench examples cmake .ci)
+foreach(folder IN ITEMS include tests bench examples cmake .ci .github)
   file(GLOB_RECURSE found LIST_DIRECTORIES false ${ROOT}/${folder}/*)
   list(APPEND files ${found})
 endforeach()

@@ -181,7 +181,7 @@ inline void add_rounding_of_weights(Bound& bound, const std::vector<I8>& values,
   std::vector<double> product;
   for (const Weighted& w : list) {
     const auto i = static_cast<std::size_t>(w.position);
-    product.push_back(w.weight * std::exp(logits[i] - lse) * scale_of(row_at(values, i, cols), cols));
+    product.push_back(std::abs(w.weight * std::exp(logits[i] - lse) * scale_of(row_at(values, i, cols), cols)));
   }
   for (std::size_t j = 0; j < list.size(); ++j) {
     const auto from = product.begin() + static_cast<std::ptrdiff_t>(j < 15 ? 0 : j - 15);

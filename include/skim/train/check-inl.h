@@ -94,7 +94,7 @@ void check_gradients_apart(const BasicLayerQuery<Real>& query, const LayerKv<Kv>
     add(memory_of(g.state.out.head(h)), "out", Tensor::kNoView, false);
     add(memory_of(g.dout.head(h)), "dout", Tensor::kNoView, false);
   }
-  const auto flat = [](auto* data, std::size_t n) { return memory_of(Rows{data, data == nullptr ? 0u : 1u, n}); };
+  const auto flat = []<class T>(T* data, std::size_t n) { return memory_of(Rows<T>{data, data == nullptr ? 0u : 1u, n}); };
   add(flat(g.state.lse, rows * heads), "lse", Tensor::kNoView, false);
   add(flat(query.sink_logits, heads), "sink_logits", Tensor::kNoView, false);
   add(flat(g.dsink, heads), "dsink", Tensor::kNoView, true);
