@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What does each kind of bad input give? One test for each row of the table of bad inputs, for every estimator there
 // is. What is in the numbers is never an error; what is in the shapes always is. tests/attend/bad_data_test.cc and
-// bad_shapes_test.cc go into each.
+// check_test.cc go into each.
 //
 // Rows without a test here:
 //   two threads that share a workspace    undefined, and said so; B27 of needs_test.cc has one each

@@ -53,7 +53,7 @@ mutant "prefill sees one key too many" kernel/prefill-inl.h kernel/prefill_test.
 ===
         const auto seen = hn::And(hn::Ge(at, hn::LoadU(tag, first)), hn::Le(at, hn::LoadU(tag, last)));
 EOF
-mutant "GQA mapping by modulo" attend/layer-inl.h attend/gqa_test.cc <<'EOF'
+mutant "GQA mapping by modulo" attend/layer_view-inl.h attend/gqa_test.cc <<'EOF'
     const Kv& kv = kv_.heads[sequence * kv_.kv_heads + kv_head];
 ===
     const Kv& kv = kv_.heads[sequence * kv_.kv_heads + first_head % kv_.kv_heads];
@@ -79,7 +79,7 @@ mutant "scratch is new on every call" core/workspace.h core/workspace_test.cc <<
 ===
     memory = Buffer<std::byte>();
 EOF
-mutant "an error in a thread is lost" attend/layer-inl.h core/executor_test.cc <<'EOF'
+mutant "an error in a thread is lost" attend/run_tasks-inl.h core/executor_test.cc <<'EOF'
   if (shared.error) std::rethrow_exception(shared.error);
 ===
 EOF
@@ -106,14 +106,14 @@ mutant "a workspace may be lent twice" kernel/score-inl.h laws/used_workspace_te
 ===
     if (ws.asked.query == &q) {
 EOF
-mutant "the first sequence chooses the kernel" attend/layer-inl.h laws/batch_test.cc <<'EOF'
+mutant "the first sequence chooses the kernel" attend/layer_view-inl.h laws/batch_test.cc <<'EOF'
     const RowRange rows = rows_of(sequence);
     return rows.end - rows.begin >= kFewestRowsAtOnce;
 ===
     const RowRange rows = rows_of(sequence * 0);
     return rows.end - rows.begin >= kFewestRowsAtOnce;
 EOF
-mutant "split heads draw as the first ones" attend/layer-inl.h laws/batch_test.cc <<'EOF'
+mutant "split heads draw as the first ones" attend/layer_view-inl.h laws/batch_test.cc <<'EOF'
 query_.first_head / group() + kv_head);
 ===
 kv_head);
@@ -176,7 +176,7 @@ mutant "merge without max" kernel/merge-inl.h kernel/merge_test.cc <<'EOF'
 ===
   const Real share = std::exp(small) / std::exp(large);
 EOF
-mutant "split chunks merged from the right" attend/layer-inl.h known/needs_test.cc <<'EOF'
+mutant "split chunks merged from the right" attend/split-inl.h known/needs_test.cc <<'EOF'
     merge_partial(total, Partial<Real>::at(memory + i * size, heads, padded), heads, padded);
 ===
     merge_partial(total, Partial<Real>::at(memory + (count - 1 - i) * size, heads, padded), heads, padded);
@@ -371,7 +371,7 @@ mutant "uniform numbers keyed by rank" estimator/proportional-inl.h estimator/po
 ===
     fill_uniforms(draws, out - u, static_cast<std::size_t>(gap.size()), out);
 EOF
-mutant "KV heads share their draws" attend/layer-inl.h statistics/streams_slow_test.cc:Streams.Uniform <<'EOF'
+mutant "KV heads share their draws" attend/layer_view-inl.h statistics/streams_slow_test.cc:Streams.Uniform <<'EOF'
     q.stream.head = static_cast<std::uint32_t>(query_.first_head / group() + kv_head);
 ===
     q.stream.head = 0;
@@ -386,7 +386,7 @@ mutant "layers share their draws" core/random.h statistics/streams_slow_test.cc:
 ===
 {0, stream.head,
 EOF
-mutant "sequences share their draws" attend/layer-inl.h statistics/streams_slow_test.cc:Streams.Uniform <<'EOF'
+mutant "sequences share their draws" attend/layer_view-inl.h statistics/streams_slow_test.cc:Streams.Uniform <<'EOF'
 query_.sequence_ids.empty() ? sequence : query_.sequence_ids[sequence];
 ===
 0;
@@ -455,9 +455,9 @@ mutant "what pages do not cover is on the budget" index/ranked-inl.h laws/one_sc
 ===
 EOF
 mutant "a page is cut to its oldest positions" index/ranked-inl.h laws/one_scale_test.cc <<'EOF'
-  const Largest<Real> top = has_own_scale(by) ? first_of_pages(x, count, ws)
+  Largest<Real> top = has_own_scale(by) ? first_of_pages(x, count, ws)
 ===
-  const Largest<Real> top = has_own_scale(by) ? largest(x.scores, x.count, std::min(count + count_at_least(x.scores, x.count, static_cast<Real>(kNotCovered)), x.count), ws)
+  Largest<Real> top = has_own_scale(by) ? largest(x.scores, x.count, std::min(count + count_at_least(x.scores, x.count, static_cast<Real>(kNotCovered)), x.count), ws)
 EOF
 mutant "what pages do not cover is sampled" estimator/proportional-inl.h laws/one_scale_test.cc <<'EOF'
     select_not_covered(x, q.visible, selection);
@@ -500,7 +500,7 @@ mutant "strict looks at the oldest piece only" index/verify-inl.h attend/strict_
 ===
       check(0);
 EOF
-mutant "lengths of indexes unchecked without check" attend/layer-inl.h attend/strict_test.cc <<'EOF'
+mutant "lengths of indexes unchecked without check" attend/layer_view-inl.h attend/strict_test.cc <<'EOF'
     for (const Kv& kv : kv_.heads) check_indexes_cover(kv);
 ===
 EOF
@@ -656,7 +656,7 @@ mutant "a record forgets the weights behind the first" core/record.h train/repla
 ===
   for (const Pick& pick : picks) shelf.log_weights.push_back(&pick == picks.begin() ? pick.log_weight : 0);
 EOF
-mutant "a record of another head" attend/layer-inl.h train/replay_test.cc <<'EOF'
+mutant "a record of another head" attend/layer_view-inl.h train/replay_test.cc <<'EOF'
     return {record, i * selections_per_unit(), worker};
 ===
     return {record, i, worker};
