@@ -57,9 +57,9 @@ struct Shares {
   }
 };
 
-/// 8-bit sketches: values are whole numbers that codes hold exactly, so the estimate is exact and all that differs is the
-/// canonical logit's rounding. Ten coordinates of a lane and a remainder make 2^25 of 32767 times codes of 512 in all;
-/// a 2 more is half a unit in the last place, a tie that goes to the even sum there was.
+/// 8-bit sketches: values are whole numbers that codes hold exactly, so that all that differs is how the canonical logit is
+/// rounded. In each lane two times 32767 (127 + 97 + 96 + 96 + 96) + 512 are 2^25; every 2 after them is half a unit in its
+/// last place, a tie that goes to the even sum there was.
 template <class K>
 Shares shares_of_sketch(std::size_t d) {
   constexpr float kCodes[] = {127, 97, 96, 96, 96};
