@@ -28,7 +28,7 @@ const Rule kRules[] = {
     {"soft-cap", {.soft_cap = 3}},
     {"ALiBi", {.alibi_slopes = kSlopes}},
     {"negative scale", {.scale = -0.7}},
-    {"scale 0", {.scale = 0}},
+    {"the least scale", {.scale = 0x1p-126}},
     {"soft-cap, ALiBi, negative", {.scale = -0.3, .soft_cap = 5, .alibi_slopes = kSlopes}},
     {"a tight soft-cap", {.scale = 1, .soft_cap = 0.01}},
 };

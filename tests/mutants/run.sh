@@ -468,15 +468,15 @@ hn::MulAdd(load_scales(rests + rank + t), norm, fixed)
 ===
 hn::MulAdd(hn::Mul(load_scales(rests + rank + t), hn::Set(tag, 0.125f)), norm, fixed)
 EOF
-mutant "bounds of 8 bits have an eighth of the slack for rounding" index/candidates-inl.h index/candidates_test.cc <<'EOF'
+mutant "bounds of 8 bits have a quarter of the slack for rounding" index/candidates-inl.h index/rounding_scalar_test.cc <<'EOF'
   const float rounding = static_cast<float>(q.rows.cols + 64) * 0x1p-23f;
 ===
-  const float rounding = static_cast<float>(q.rows.cols + 64) * 0x1p-26f;
+  const float rounding = static_cast<float>(q.rows.cols + 64) * 0x1p-25f;
 EOF
-mutant "bounds of boxes have an eighth of the slack for rounding" index/box_bounds-inl.h index/box_bounds_test.cc <<'EOF'
+mutant "bounds of boxes have half of the slack for rounding" index/box_bounds-inl.h index/rounding_scalar_test.cc <<'EOF'
   const float rounding = static_cast<float>(of.rows.cols + 64) * 0x1p-23f;
 ===
-  const float rounding = static_cast<float>(of.rows.cols + 64) * 0x1p-26f;
+  const float rounding = static_cast<float>(of.rows.cols + 64) * 0x1p-24f;
 EOF
 mutant "truncate keeps the note of a key" index/sketch-inl.h index/sketch_test.cc <<'EOF'
   while (count != 0 && list[count - 1] >= end) --count;

@@ -155,6 +155,16 @@ std::size_t all_wrong_by_index(std::size_t n, std::size_t d) {
   return wrong_by_index<float>(n, d) + wrong_by_index<skim::BF16>(n, d) + wrong_by_index<skim::I8>(n, d);
 }
 
+/// Fingerprints of the pages of boxes of 64 keys of d columns.
+std::vector<std::uint64_t> fingerprints(std::size_t d) {
+  std::vector<float> keys(64 * d);
+  for (std::size_t i = 0; i < keys.size(); ++i) keys[i] = static_cast<float>(i * i % 1009) / 7.0f - 60.0f;
+  skim::PageBoxes boxes;
+  skim::HWY_NAMESPACE::append(boxes, skim::ContiguousKv<float>{{keys.data(), 64, d}, {keys.data(), 64, d}});
+  const auto& all = boxes.fingerprints();
+  return {all.data(), all.data() + all.size()};
+}
+
 /// Gradients of 200 rows of four query heads on one KV head: dq, dk, dv and dsink.
 std::vector<float> gradients(std::string_view estimator, std::size_t d) {
   constexpr std::size_t kRows = 200, kHeads = 4;
@@ -208,6 +218,7 @@ HWY_EXPORT(this_target);
 HWY_EXPORT(gradients);
 HWY_EXPORT(all_wrong_sums);
 HWY_EXPORT(all_wrong_by_index);
+HWY_EXPORT(fingerprints);
 
 TEST(Targets, AllGiveTheSameAnswers) {
   const std::vector<std::int64_t> targets = hwy::SupportedAndGeneratedTargets();
@@ -287,6 +298,18 @@ TEST(Targets, IndexesFindWhatTheKeysSay) {
   on_each_target([] {
     for (const std::size_t d : {3u, 64u, 65u}) EXPECT_EQ(HWY_DYNAMIC_DISPATCH(all_wrong_by_index)(1000, d), 0u) << d;
   });
+}
+
+TEST(Targets, AllHaveTheSameFingerprints) {
+  for (const std::size_t d : {1u, 7u, 16u, 65u}) {
+    std::vector<std::uint64_t> expected;
+    on_each_target([&] {
+      const std::vector<std::uint64_t> got = HWY_DYNAMIC_DISPATCH(fingerprints)(d);
+      EXPECT_EQ(got.size(), 4u);
+      if (expected.empty()) expected = got;
+      EXPECT_EQ(got, expected) << "d = " << d;
+    });
+  }
 }
 
 }  // namespace

@@ -37,13 +37,12 @@ class RowHash {
       std::memcpy(rest, bytes + whole, size - whole);
     }
     const D64 d64;
-    const hn::Repartition<std::uint8_t, D64> d8;
     for (std::size_t lane = 0; lane < kStripe / 8; lane += hn::Lanes(d64)) {
       auto sum = hn::LoadU(d64, lanes_ + lane);
       auto key = hn::Add(hn::LoadU(d64, kKeys + lane), hn::Set(d64, steps_ * kStep));
       const auto step = hn::Set(d64, kStep);
       const auto mix = [&](const std::uint8_t* at) HWY_ATTR {
-        const auto x = hn::BitCast(d64, hn::LoadU(d8, at + 8 * lane));
+        const auto x = load(at + 8 * lane);
         const auto keyed = hn::Xor(x, key);
         sum = hn::Add(sum, hn::Add(x, multiply_low(keyed, hn::ShiftRight<32>(keyed))));
         key = hn::Add(key, step);
@@ -75,12 +74,31 @@ class RowHash {
                                              0x082EFA98EC4E6C89u, 0x452821E638D01377u, 0xBE5466CF34E90C6Cu,
                                              0xC0AC29B7C97C50DDu, 0x3F84D5B5B5470917u};
 
+  using V = hn::Vec<D64>;
+
+#if HWY_TARGET != HWY_SCALAR
+  static HWY_INLINE V load(const std::uint8_t* p) {
+    const hn::Repartition<std::uint8_t, D64> d8;
+    return hn::BitCast(D64(), hn::LoadU(d8, p));
+  }
+
   /// The lower halves of a and b multiplied.
-  template <class V>
   static HWY_INLINE V multiply_low(V a, V b) {
     const hn::Repartition<std::uint32_t, D64> d32;
     return hn::MulEven(hn::BitCast(d32, a), hn::BitCast(d32, b));
   }
+#else
+  // A vector of one number is not one of eight bytes to Highway, nor of two halves.
+  static HWY_INLINE V load(const std::uint8_t* p) {
+    std::uint64_t x;
+    std::memcpy(&x, p, sizeof(x));
+    return hn::Set(D64(), x);
+  }
+  static HWY_INLINE V multiply_low(V a, V b) {
+    constexpr std::uint64_t kLow = 0xFFFFFFFFu;
+    return hn::Set(D64(), (hn::GetLane(a) & kLow) * (hn::GetLane(b) & kLow));
+  }
+#endif
 
   std::uint64_t steps_ = 0;
   std::uint64_t lanes_[8] = {};
