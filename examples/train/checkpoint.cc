@@ -46,12 +46,12 @@ std::string hex(std::uint64_t word) {
   return text.str();
 }
 
-/// The next field and what fills its last word.
+/// The next field and what fills its last word; `zeros` becomes false where that is not what `save` fills it with.
 std::span<const std::byte> take_padded(engine::ByteReader& in, std::optional<std::uint64_t> bytes,
-                                       std::string_view field) {
+                                       std::string_view field, bool& zeros) {
   in.require(bytes, field);
   const auto taken = in.take(*bytes, field);
-  in.take((kWord - *bytes % kWord) % kWord, field);
+  for (const std::byte byte : in.take((kWord - *bytes % kWord) % kWord, field)) zeros = zeros && byte == std::byte{0};
   return taken;
 }
 
@@ -82,10 +82,11 @@ Checkpoint parse(std::span<const std::byte> bytes, std::string_view what) {
   const auto weight_count = in.number<std::uint64_t>("number of weights");
   const auto array_bytes = engine::multiply(weight_count, sizeof(float));
   // All fields are found before one is copied: then they fit into the file together.
-  const auto recipe = take_padded(in, recipe_bytes, "recipe");
-  const auto weights = take_padded(in, array_bytes, "weights");
-  const auto first_moments = take_padded(in, array_bytes, "first moments");
-  const auto second_moments = take_padded(in, array_bytes, "second moments");
+  bool zeros = true;
+  const auto recipe = take_padded(in, recipe_bytes, "recipe", zeros);
+  const auto weights = take_padded(in, array_bytes, "weights", zeros);
+  const auto first_moments = take_padded(in, array_bytes, "first moments", zeros);
+  const auto second_moments = take_padded(in, array_bytes, "second moments", zeros);
   const auto expected = checksum(bytes.first(in.offset()));
   const auto found = in.number<std::uint64_t>("checksum");
   if (in.remaining() != 0) {
@@ -95,6 +96,7 @@ Checkpoint parse(std::span<const std::byte> bytes, std::string_view what) {
   if (found != expected) {
     fail(what, ": checksum ", hex(expected), " expected but ", hex(found), " found");
   }
+  if (!zeros) fail(what, ": padding is not zeros");
 
   checkpoint.recipe.assign(reinterpret_cast<const char*>(recipe.data()), recipe.size());
   checkpoint.weights = floats(weights);

