@@ -36,8 +36,7 @@ class Stage {
     query_.rows = {q_.data(), heads, kDim};
     query_ = query_.resolved(kKeys);
     logits_.resize(heads * kKeys);
-    score();
-    std::copy_n(static_cast<const float*>(ws_.logits), heads * kKeys, logits_.data());
+    std::copy_n(k::logits(query_, kv_, ws_).data, heads * kKeys, logits_.data());
     weights_.resize(heads * kKeys);
     soften();
     everything_.add(skim::Span{0, kKeys});
@@ -45,14 +44,10 @@ class Stage {
   }
 
   void attend() {
-    ws_.logits = nullptr;
     k::accumulate(query_, kv_, everything_,
                   skim::StateView{{out_.data(), heads_, kDim}, lse_.data(), 1}, ws_);
   }
-  void score() {
-    ws_.logits = nullptr;
-    k::logits(query_, kv_, ws_);
-  }
+  void score() { k::logits(query_, kv_, ws_); }  // nothing is known of a query that no call asks
   /// Blocks of [g, kBlock] logits become weights.
   void soften() {
     rescale_.assign(heads_, 1);
