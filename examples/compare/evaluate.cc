@@ -15,22 +15,6 @@
 namespace compare {
 namespace {
 
-/// A last stage that selects nothing and hears what the stages before it have selected. It is called
-/// once for each set: for a group, or for each head of it.
-template <class Hear>
-struct Listener {
-  const Hear* hear;
-
-  void validate() const {}
-  std::size_t max_picks(std::size_t) const { return 0; }
-
-  template <class Kv>
-  void select(const skim::Query& query, const Kv&, skim::Selection& selection,
-              skim::Workspace&) const {
-    (*hear)(query, selection);
-  }
-};
-
 double median(std::vector<double> x) {
   if (x.empty()) return 0;
   std::sort(x.begin(), x.end());
@@ -54,17 +38,20 @@ void add_answer(const Problem& problem, const KvHead& kv, const Rows& rows, cons
                 std::uint64_t seed, const Settings& settings, Sums& sums, skim::Workspace& ws) {
   const skim::Query query = kv.query(ask, seed, settings.grouping);
   const auto n = static_cast<double>(ask.position + 1);
-  std::size_t row = 0;  // the next whose set is heard
-  const auto hear = [&](const skim::Query& q, const skim::Selection& selection) {
-    ++sums.sets;
-    for (std::size_t h = 0; h < q.heads(); ++h) sums.variation += exact[row++].variation(selection);
-    sums.rows += q.heads();
-  };
   skim::State state(query.heads(), kv.d);
   ws.reads = {};
-  skim::attend(skim::stack(estimator, Listener<decltype(hear)>{&hear}), query, rows, state.view(), ws);
+  skim::attend(estimator, query, rows, state.view(), ws);
   const auto keys = static_cast<double>(ws.reads.keys), values = static_cast<double>(ws.reads.values);
   const auto row_bytes = static_cast<double>(kv.d * sizeof(typename Rows::Key));
+  // The same sets, bit for bit: of the group, or of each head.
+  const bool per_head = query.grouping == skim::Grouping::kPerHead;
+  for (std::size_t h = 0, row = 0; h < (per_head ? query.heads() : 1); ++h) {
+    const skim::Query one = per_head ? query.head(h) : query;
+    const skim::Selection selection = skim::select(estimator, one, rows);
+    ++sums.sets;
+    for (std::size_t i = 0; i < one.heads(); ++i) sums.variation += exact[row++].variation(selection);
+    sums.rows += one.heads();
+  }
   sums.keys += keys / n;
   sums.values += values / n;
   sums.bytes += ((keys + values) * row_bytes + static_cast<double>(ws.reads.index_bytes)) / (2 * n * row_bytes);
