@@ -119,19 +119,6 @@ TEST(Prefill, KeepsToLogitRulesVisibleRangesAndSinks) {
   }
 }
 
-TEST(Prefill, RowsBeforeTheFirstPositionSeeNothing) {
-  auto chunk = random_chunk<float>(5, 12, 2, 16, 16);
-  chunk.run();
-  for (std::size_t r = 0; r < 7; ++r) {
-    for (std::size_t h = 0; h < 2; ++h) {
-      EXPECT_EQ(chunk.lse[r * 2 + h], -std::numeric_limits<float>::infinity());
-      for (std::size_t c = 0; c < 16; ++c) EXPECT_EQ(chunk.out[(r * 2 + h) * 16 + c], 0.0f);
-    }
-  }
-  for (std::size_t r = 7; r < 12; ++r)
-    EXPECT_TRUE(agrees_with_dense(chunk.state(r), chunk.problem, chunk.query(r)));
-}
-
 /// What a later row sees must not reach an earlier one, though they share panels and blocks.
 TEST(Prefill, PoisonReachesOnlyTheRowsThatSeeIt) {
   for (const float poison :
