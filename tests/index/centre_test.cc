@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "bench/synthetic.h"
-#include "skim/index/sketch-inl.h"
+#include "skim/index/centre-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace skim::inline SKIM_ABI::HWY_NAMESPACE {

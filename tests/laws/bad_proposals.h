@@ -55,7 +55,7 @@ struct BadlyScored {
   std::vector<double> index_proposal() const {
     std::vector<double> x;
     for (const float s : numbers) x.push_back(std::isnan(s) ? -kInf : double{s});
-    HWY_NAMESPACE::raise_to_floor(x.data(), x.size(), true);
+    HWY_NAMESPACE::raise_to_floor(x.data(), x.size(), false);
     return x;
   }
 

@@ -434,17 +434,17 @@ mutant "a segment is sketched before it is complete" index/sketch-inl.h index/sk
 ===
     if (kv.size() - sketch.sketched() < static_cast<Position>(sketch.segment()) - 1) break;
 EOF
-mutant "an outlier moves the centre" index/sketch-inl.h index/outliers_test.cc <<'EOF'
+mutant "an outlier moves the centre" index/centre-inl.h index/outliers_test.cc <<'EOF'
 constexpr float kOutlier = 16;
 ===
 constexpr float kOutlier = 1e30f;
 EOF
-mutant "ordinary keys are outliers" index/sketch-inl.h index/centre_test.cc <<'EOF'
+mutant "ordinary keys are outliers" index/centre-inl.h index/centre_test.cc <<'EOF'
 constexpr float kOutlier = 16;
 ===
 constexpr float kOutlier = 4;
 EOF
-mutant "only the largest outlier is left out" index/sketch-inl.h index/centre_test.cc <<'EOF'
+mutant "only the largest outlier is left out" index/centre-inl.h index/centre_test.cc <<'EOF'
     if (all) return;
 ===
     (void)all;
@@ -862,9 +862,9 @@ return s.data[i - s.first] > -kInfinity<Real>;
 return s.data[i - s.first] >= -kInfinity<Real>;
 EOF
 mutant "what scores rule out gets a floor" estimator/proportional-inl.h index/external_test.cc <<'EOF'
-pooled.count, by != Source::kExternal);
+pooled.count, by == Source::kExternal);
 ===
-pooled.count, true);
+pooled.count, false);
 EOF
 mutant "what scores rule out may be a candidate" index/ranked-inl.h index/external_test.cc <<'EOF'
   if (by == Source::kExternal && top.least == -kInfinity<Real>) {

@@ -69,9 +69,9 @@ void attend(const E& estimator, const BasicLayerQuery<Real>& query, const LayerK
       if (how == ManyRows::kDense) return prefill(layer, range, ws, record, worker);
       return attend_largest(estimator, layer, range, ws, options.check, record, worker);
     }
-    const std::size_t number = range.begin * layer.kv_heads() + range.kv_head;
-    const auto unit = layer.unit(number, ws.template get<Real>(Workspace::kUnwantedLse, layer.group()));
-    attend_unchecked(estimator, unit.query, *unit.kv, unit.state, ws, options.check, layer.notes(record, number, worker));
+    const auto unit = layer.unit(range, ws);
+    attend_unchecked(estimator, unit.query, *unit.kv, unit.state, ws, options.check,
+                     layer.notes(record, layer.number(range), worker));
   });
   for (std::size_t i = tasks.many(); split && i < tasks.count; ++i) {
     attend_split(estimator, layer, tasks.ranges[i], workspaces, options);

@@ -131,6 +131,13 @@ class Layer {
     return kv.size() - static_cast<Position>(rows.end - rows.begin);
   }
 
+  /// The same of a range of one row; the scratch is in the workspace.
+  Unit unit(const RowRange& row, Workspace& ws) const {
+    return unit(number(row), ws.template get<Real>(Workspace::kUnwantedLse, group()));
+  }
+  /// Which unit a range of one row is.
+  std::size_t number(const RowRange& row) const { return row.begin * kv_heads() + row.kv_head; }
+
   const Kv& kv(std::size_t sequence, std::size_t kv_head) const { return kv_.heads[sequence * kv_.kv_heads + kv_head]; }
   double sink_logit(std::size_t q_head) const { return static_cast<double>(query_.sink_logits[q_head]); }
 

@@ -127,12 +127,10 @@ void accumulate_split(const BasicQuery<Real>& q, const Kv& kv, const Selection& 
 template <class E, class Layer>
 void attend_split(const E& estimator, const Layer& layer, const RowRange& row, std::span<Workspace> workspaces,
                   const Options& options) {
-  using Real = typename Layer::Real;
   Workspace& ws = workspaces[0];
-  const std::size_t number = row.begin * layer.kv_heads() + row.kv_head;
-  const auto unit = layer.unit(number, ws.template get<Real>(Workspace::kUnwantedLse, layer.group()));
+  const auto unit = layer.unit(row, ws);
   const auto& kv = *unit.kv;
-  const Notes notes = layer.notes(options.record, number, 0);
+  const Notes notes = layer.notes(options.record, layer.number(row), 0);
   std::size_t head = 0;
   for_each_selection(unit.query.resolved(kv.size()), unit.state, [&](const auto& q, const auto& out) {
     const Asking asking(q, kv, ws);

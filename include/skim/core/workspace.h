@@ -43,7 +43,8 @@ struct Asked {
   bool is_of(const void* of_query, const void* of_kv) const { return query == of_query && kv == of_kv && query != nullptr; }
 };
 
-/// Two threads must not share one, nor a call and another that its estimator makes. `Workspace` knows nothing of what it holds: each user has a slot.
+/// Two threads must not share one, nor a call and another that its estimator makes. `Workspace` knows nothing of what it
+/// holds: each user has a slot.
 class Workspace {
  public:
   enum Slot {

@@ -37,10 +37,10 @@ template <class Real>
 constexpr Real kProposalRange = 16;
 
 /// Scores of an index become a proposal, in place: relative to the largest finite one, which +infinity counts as, and
-/// no lower than kProposalRange below it; -inf too only if `least`, else it stays. (Relative, because a priority ln (a / u) must keep the digits of ln u however
-/// large the scores are; no sampler sees what all of them are shifted by.)
+/// no lower than kProposalRange below it. -infinity stays where it `rules_out` a position. (Relative, because a priority
+/// ln (a / u) must keep the digits of ln u however large the scores are; no sampler sees what all of them are shifted by.)
 template <class Real>
-void raise_to_floor(Real* x, std::size_t n, bool least) {
+void raise_to_floor(Real* x, std::size_t n, bool rules_out) {
   const Tag<Real> tag;
   constexpr Real kMost = std::numeric_limits<Real>::max();
   const auto infinite = hn::Set(tag, kInfinity<Real>);
@@ -53,7 +53,7 @@ void raise_to_floor(Real* x, std::size_t n, bool least) {
   Real top = hn::GetLane(hn::MaxOfLanes(tag, tops));
   for (; i < n; ++i) top = x[i] < kInfinity<Real> && x[i] > top ? x[i] : top;
   const auto zero = hn::Zero(tag), origin = hn::Set(tag, top), floor = hn::Set(tag, -kProposalRange<Real>);
-  const auto never = hn::Set(tag, least ? std::numeric_limits<Real>::quiet_NaN() : -kInfinity<Real>);
+  const auto never = hn::Set(tag, rules_out ? -kInfinity<Real> : std::numeric_limits<Real>::quiet_NaN());
   i = 0;
   for (; i + kLanes<Real> <= n; i += kLanes<Real>) {
     const auto v = hn::LoadU(tag, x + i);
@@ -61,7 +61,7 @@ void raise_to_floor(Real* x, std::size_t n, bool least) {
     hn::StoreU(hn::IfThenElse(hn::Eq(v, never), v, raised), tag, x + i);
   }
   for (; i < n; ++i) {
-    if (least || x[i] > -kInfinity<Real>) x[i] = std::min(std::max(x[i] - top, -kProposalRange<Real>), Real{0});
+    if (!rules_out || x[i] > -kInfinity<Real>) x[i] = std::min(std::max(x[i] - top, -kProposalRange<Real>), Real{0});
   }
 }
 
@@ -81,7 +81,7 @@ Tail<Real> tail_of(const Budget& budget, Source by, const BasicQuery<Real>& q, c
     if (add_all_allowed(by, count, q, kv, selection, ws)) return {};
   }
   const Pooled<Real> pooled = pool_log_share(x, selection, q.visible, ws);
-  if (by != Source::kKeys) raise_to_floor(pooled.scores, pooled.count, by != Source::kExternal);
+  if (by != Source::kKeys) raise_to_floor(pooled.scores, pooled.count, by == Source::kExternal);
   return {pooled.scores, pooled.count, count};
 }
 

@@ -31,17 +31,7 @@ bool add_all_allowed(Source by, std::size_t count, const BasicQuery<Real>& q, co
     for (Position i = gap.first; i < gap.last; ++i) left += allowed(i) ? 1u : 0u;
   });
   if (count < left) return false;
-  auto& runs = SelectionAccess::spare_spans(selection);  // adding moves the list that is walked
-  runs.clear();
-  for_each_gap(selection, q.visible, [&](Span gap) {
-    for (Position i = gap.first; i < gap.last; ++i) {
-      if (!allowed(i)) continue;
-      const Position first = i;
-      while (i < gap.last && allowed(i)) ++i;
-      runs.push_back({first, i});
-    }
-  });
-  for (const Span run : runs) selection.add(run);
+  add_gaps(selection, q.visible, allowed);
   return true;
 }
 

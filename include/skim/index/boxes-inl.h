@@ -118,8 +118,8 @@ void truncate(PageBoxes& boxes, const Kv& kv, Position n) {
 
 /// Takes in the positions of `kv` from `from` on; what the boxes held of them before is forgotten. Appended one by one,
 /// in bulk or after a truncate, equal keys give equal bits. Reads the keys of each page once, when it is complete;
-/// allocates while the boxes grow (`reserve`), and changes nothing if there is no memory. Throws std::invalid_argument if positions
-/// would be left out, and on keys of another size.
+/// allocates while the boxes grow (`reserve`), and changes nothing if there is no memory. Throws std::invalid_argument if
+/// positions would be left out, and on keys of another size.
 template <KvHead Kv>
 void append(PageBoxes& boxes, const Kv& kv, Position from) {
   static_assert(!std::is_same_v<typename Kv::Key, double>, "skim::append: boxes are of keys in float, F16, BF16 or I8");

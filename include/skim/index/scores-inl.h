@@ -237,17 +237,7 @@ void select_not_covered(const Scores<Real>& x, Span visible, Selection& selectio
     }
     return true;
   };
-  // All are found before the first one is added: adding moves the list that is walked.
-  auto& runs = SelectionAccess::spare_spans(selection);
-  runs.clear();
-  for_each_gap(selection, visible, [&](Span gap) {
-    for (Position at = gap.first; at < gap.last; ++at) {
-      const Position first = at;
-      while (at < gap.last && !covered(at)) ++at;
-      if (at > first) runs.push_back({first, at});
-    }
-  });
-  for (const Span run : runs) selection.add(run);
+  add_gaps(selection, visible, [&](Position at) { return !covered(at); });
   commit(selection);
 }
 

@@ -60,6 +60,21 @@ inline void add_gaps(Selection& selection, Span within) {
   for (const Span gap : spare) selection.add(gap);
 }
 
+/// Selects, with weight 1, what is left of the positions for which wanted(position) is true.
+template <class Wanted>
+void add_gaps(Selection& selection, Span within, const Wanted& wanted) {
+  auto& spare = SelectionAccess::spare_spans(selection);
+  spare.clear();
+  for_each_gap(selection, within, [&](Span gap) {
+    for (Position at = gap.first; at < gap.last; ++at) {
+      const Position first = at;
+      while (at < gap.last && wanted(at)) ++at;
+      if (at > first) spare.push_back({first, at});
+    }
+  });
+  for (const Span run : spare) selection.add(run);
+}
+
 /// Turns ascending ranks among the unselected positions into positions: visit(j, position of ranks[j]). `selection` may
 /// be added to meanwhile.
 template <class Visit>

@@ -40,7 +40,6 @@ class CallWorkspaces {
 template <class E, class Layer>
 void select_units(const E& estimator, const Layer& layer, SelectionRecord& record, const CallWorkspaces& workspaces,
                   const Options& options) {
-  using Real = typename Layer::Real;
   layer.begin(record, workspaces.size());
   if (layer.units() == 0) return;
   const ManyRows how = many_rows_kernel(estimator) == ManyRows::kLargest ? ManyRows::kLargest : ManyRows::kNone;
@@ -56,15 +55,14 @@ void select_units(const E& estimator, const Layer& layer, SelectionRecord& recor
       return select_largest(estimator, layer, range, ws, options.check,
                             [&](std::size_t unit, std::size_t head, const auto&...) { note(unit, head); });
     }
-    const std::size_t number = range.begin * layer.kv_heads() + range.kv_head;
-    const auto unit = layer.unit(number, ws.template get<Real>(Workspace::kUnwantedLse, layer.group()));
+    const auto unit = layer.unit(range, ws);
     const auto& kv = *unit.kv;
     std::size_t head = 0;
     for_each_selection(unit.query.resolved(kv.size()), unit.state, [&](const auto& q, const auto&) {
       const Asking asking(q, kv, ws);
       select_resolved(estimator, q, kv, ws.selection, ws);
       if (options.check) check_selection(ws.selection, q.visible, summary_rows(kv));
-      note(number, head++);
+      note(layer.number(range), head++);
     });
   });
 }
