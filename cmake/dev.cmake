@@ -25,3 +25,11 @@ set(CMAKE_CXX_EXTENSIONS OFF) # -std=c++20, as users write it
 if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release)
 endif()
+
+# Tests and examples are optimised as README's users do it; at -O3 g++ takes twice as long. Benchmarks are left as they are.
+# g++ 12 takes its own AVX-512 functions for uninitialised (its bug 105593).
+set(as_users $<$<CONFIG:Release>:-O2> $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized> $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+
+# Several files compiled as one instantiate once what they share. g++ takes them for headers, which should not have parts
+# of internal linkage: these may.
+set(together $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)

@@ -31,22 +31,22 @@ testing::AssertionResult is_near(Real out, double expected, double most, double 
   return testing::AssertionFailure() << out << " is not " << expected << " of " << most;
 }
 
-constexpr std::size_t kDv = 24;
+constexpr std::size_t kWide = 24;
 
 /// Values of which column 0 is ordinary, column 1 all as large as can be, column 2 all as large below 0, column 3 of both
 /// signs, so that the first sums overflow on either side, and the others are ordinary.
 template <class T>
 Problem<T> large_values(std::size_t n, std::size_t group, std::uint64_t seed) {
-  auto p = random_problem<T>({n, 8, kDv, group}, seed);
+  auto p = random_problem<T>({n, 8, kWide, group}, seed);
   const double most = largest<T>();
-  const Matrix ordinary = numbers_of(p.values, n, kDv);
+  const Matrix ordinary = numbers_of(p.values, n, kWide);
   for (std::size_t i = 0; i < n; ++i) {
-    std::vector<double> row(ordinary.numbers.begin() + static_cast<std::ptrdiff_t>(i * kDv),
-                            ordinary.numbers.begin() + static_cast<std::ptrdiff_t>((i + 1) * kDv));
+    std::vector<double> row(ordinary.numbers.begin() + static_cast<std::ptrdiff_t>(i * kWide),
+                            ordinary.numbers.begin() + static_cast<std::ptrdiff_t>((i + 1) * kWide));
     row[1] = most;
     row[2] = -most;
     row[3] = i % 100 < 60 ? most : -most;
-    store_row(row.data(), kDv, row_at(p.values, i, kDv));
+    store_row(row.data(), kWide, row_at(p.values, i, kWide));
   }
   return p;
 }
@@ -106,26 +106,26 @@ TEST(LargeValuesOrder, TheLargestLogitComesLast) {
     EXPECT_EQ(state.out()[1], std::numeric_limits<float>::max());
     EXPECT_EQ(state.out()[2], -std::numeric_limits<float>::max());
     EXPECT_EQ(state.out()[3], -std::numeric_limits<float>::max());
-    EXPECT_EQ(state.out()[5], p.values[4999 * kDv + 5]);
+    EXPECT_EQ(state.out()[5], p.values[4999 * kWide + 5]);
   }
 }
 
 // What was finite keeps its bits, and what is infinite or NaN in the values stays it.
 TEST(LargeValuesOrder, ChangeNothingElse) {
   auto p = large_values<float>(5000, 3, 4);
-  p.values[70 * kDv + 8] = INFINITY;
-  p.values[71 * kDv + 9] = -INFINITY;
-  p.values[72 * kDv + 10] = NAN;
+  p.values[70 * kWide + 8] = INFINITY;
+  p.values[71 * kWide + 9] = -INFINITY;
+  p.values[72 * kWide + 10] = NAN;
   auto tame = p;
   for (std::size_t i = 0; i < 5000; ++i) {
-    for (std::size_t c = 1; c < 4; ++c) tame.values[i * kDv + c] = 1;
+    for (std::size_t c = 1; c < 4; ++c) tame.values[i * kWide + c] = 1;
   }
   for (const bool picks : {false, true}) {
     const auto answer = [&](const auto& of) { return picks ? attend(TopK{4000}, of.query(), of.kv()) : attend(Dense{}, of.query(), of.kv()); };
     const State state = answer(p), expected = answer(tame);
     for (std::size_t h = 0; h < 3; ++h) {
       EXPECT_EQ(state.out(h)[0], expected.out(h)[0]);
-      EXPECT_TRUE(same_bits(state.out(h) + 4, expected.out(h) + 4, kDv - 4));
+      EXPECT_TRUE(same_bits(state.out(h) + 4, expected.out(h) + 4, kWide - 4));
       EXPECT_EQ(state.lse(h), expected.lse(h));
       for (std::size_t c = 1; c < 4; ++c) EXPECT_TRUE(std::isfinite(state.out(h)[c]));
     }
@@ -140,11 +140,11 @@ TEST(LargeValuesOrder, ChangeNothingElse) {
 /// values must have the bits of a layer in which all are.
 template <class T>
 void expect_layer_means(std::size_t rows, const Executor& executor) {
-  LayerProblem<T> p({4, 2, 8, kDv}, {{rows, 5000}}, 5), tame({4, 2, 8, kDv}, {{rows, 5000}}, 5);
+  LayerProblem<T> p({4, 2, 8, kWide}, {{rows, 5000}}, 5), tame({4, 2, 8, kWide}, {{rows, 5000}}, 5);
   for (std::size_t i = 0; i < 2; ++i) {
     p.heads[i] = tame.heads[i] = large_values<T>(5000, 1, i);
     for (std::size_t j = 0; j < 5000; ++j) {
-      for (std::size_t c = 1; c < 4; ++c) tame.heads[i].values[j * kDv + c] = stored<T>(1);
+      for (std::size_t c = 1; c < 4; ++c) tame.heads[i].values[j * kWide + c] = stored<T>(1);
     }
     p.views[i] = p.heads[i].kv(), tame.views[i] = tame.heads[i].kv();
   }
@@ -165,7 +165,7 @@ void expect_layer_means(std::size_t rows, const Executor& executor) {
       EXPECT_TRUE(is_near(row.out.data[2], -kept, largest<T>(), 1e-5));
       EXPECT_TRUE(std::isfinite(row.out.data[3]));
       EXPECT_EQ(row.out.data[0], other.out.data[0]);
-      EXPECT_TRUE(same_bits(row.out.data + 4, other.out.data + 4, kDv - 4));
+      EXPECT_TRUE(same_bits(row.out.data + 4, other.out.data + 4, kWide - 4));
     }
   }
 }

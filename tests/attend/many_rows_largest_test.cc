@@ -11,9 +11,6 @@
 namespace skim::test {
 namespace {
 
-constexpr float kSlopes[] = {0.5f, 0.25f, 0.125f, 0.06f, 0.03f, 0.01f, 0.005f, 0.001f};
-constexpr float kSinks[] = {0.5f, -1, 2, 30, -INFINITY, 0, 1, -5};
-
 template <class E, class K, class V>
 testing::AssertionResult is_that_of_rows_alone(const E& e, LayerOutput& output,
                                                const LayerProblem<K, V>& p, const LayerQuery& query) {
@@ -86,12 +83,12 @@ TEST(ManyRowsLargest, LogitRulesVisibleRangesAndSinkLogits) {
     odd[r] = {first, first + static_cast<Position>(r * 71 % 350)};  // some empty
   }
   for (const double cap : {0.0, 2.0}) {
-    for (const float* slopes : {static_cast<const float*>(nullptr), kSlopes}) {
+    for (const float* slopes : {static_cast<const float*>(nullptr), kSlopesOfEight}) {
       for (const auto& visible : {std::vector<skim::Span>{}, windows, odd}) {
         for (const bool causal : {true, false}) {
           LayerQuery query = p.query();
           query.logit = {.scale = 0.4, .soft_cap = cap, .alibi_slopes = slopes};
-          query.sink_logits = kSinks;
+          query.sink_logits = kSinksOfEight;
           query.causal = causal;
           query.visible = visible;
           expect_same(stack(Sinks{2}, TopK{7}), p, query);

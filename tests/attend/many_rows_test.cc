@@ -10,9 +10,6 @@
 namespace skim::test {
 namespace {
 
-constexpr float kSlopes[] = {0.5f, 0.25f, 0.125f, 0.06f, 0.03f, 0.01f, 0.005f, 0.001f};
-constexpr float kSinks[] = {0.5f, -1, 2, 30, -INFINITY, 0, 1, -5};
-
 template <class K, class V>
 void expect_right(const LayerProblem<K, V>& p, const LayerQuery& query) {
   LayerOutput output(p);
@@ -63,8 +60,8 @@ TEST(ManyRows, LogitRulesAndSinkLogits) {
   const LayerProblem<float> p({8, 2, 20, 12}, {{33, 150}, {6, 6}, {1, 0}}, 1);
   LayerQuery query = p.query();
   for (const double cap : {0.0, 2.0}) {
-    for (const float* slopes : {static_cast<const float*>(nullptr), kSlopes}) {
-      for (const float* sinks : {static_cast<const float*>(nullptr), kSinks}) {
+    for (const float* slopes : {static_cast<const float*>(nullptr), kSlopesOfEight}) {
+      for (const float* sinks : {static_cast<const float*>(nullptr), kSinksOfEight}) {
         for (const bool causal : {true, false}) {
           query.logit = {.scale = 0.4, .soft_cap = cap, .alibi_slopes = slopes};
           query.sink_logits = sinks;

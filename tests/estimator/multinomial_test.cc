@@ -15,9 +15,6 @@
 namespace skim::test {
 namespace {
 
-template <class Real>
-constexpr Real kNone = -std::numeric_limits<Real>::infinity();
-
 /// The library's, as a function of its uniform numbers.
 struct Multinomial {
   template <class Real>
@@ -200,7 +197,7 @@ TEST(MultinomialTail, NanAndNothing) {
 // ---- the checker can fail ---------------------------------------------------------------------------------
 
 /// Oracle sampling written plainly, with a mistake to choose.
-struct Plain {
+struct PlainMultinomial {
   enum Mistake {
     kNoMistake,
     kDeduplicated,
@@ -237,16 +234,16 @@ struct Plain {
   }
 };
 
-testing::AssertionResult passes(Plain::Mistake mistake) {
+testing::AssertionResult passes(PlainMultinomial::Mistake mistake) {
   const std::vector<double> log_proposal = {0.3, -1.7, 1.1, -0.4};
-  return is_one_everywhere(expect_multinomial(log_proposal, 3, Plain{mistake}), log_proposal, 1e-12);
+  return is_one_everywhere(expect_multinomial(log_proposal, 3, PlainMultinomial{mistake}), log_proposal, 1e-12);
 }
 
-TEST(MultinomialControl, PlainPasses) { EXPECT_TRUE(passes(Plain::kNoMistake)); }
-TEST(MultinomialControl, DeduplicatedDrawsFail) { EXPECT_FALSE(passes(Plain::kDeduplicated)); }
-TEST(MultinomialControl, OneDrawLessInTheWeightFails) { EXPECT_FALSE(passes(Plain::kOneDrawLess)); }
-TEST(MultinomialControl, LastKeyNeverDrawnFails) { EXPECT_FALSE(passes(Plain::kLastNeverDrawn)); }
-TEST(MultinomialControl, FloorInTheWeightFails) { EXPECT_FALSE(passes(Plain::kFloor)); }
+TEST(MultinomialControl, PlainPasses) { EXPECT_TRUE(passes(PlainMultinomial::kNoMistake)); }
+TEST(MultinomialControl, DeduplicatedDrawsFail) { EXPECT_FALSE(passes(PlainMultinomial::kDeduplicated)); }
+TEST(MultinomialControl, OneDrawLessInTheWeightFails) { EXPECT_FALSE(passes(PlainMultinomial::kOneDrawLess)); }
+TEST(MultinomialControl, LastKeyNeverDrawnFails) { EXPECT_FALSE(passes(PlainMultinomial::kLastNeverDrawn)); }
+TEST(MultinomialControl, FloorInTheWeightFails) { EXPECT_FALSE(passes(PlainMultinomial::kFloor)); }
 
 }  // namespace
 }  // namespace skim::test

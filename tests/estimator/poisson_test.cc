@@ -15,9 +15,6 @@
 namespace skim::test {
 namespace {
 
-template <class Real>
-constexpr Real kNone = -std::numeric_limits<Real>::infinity();
-
 /// The library's, as a function of its uniform numbers.
 struct Poisson {
   template <class Real>
@@ -132,7 +129,7 @@ TEST(PoissonTail, NanIsNeverChosen) {
 // ---- the checker can fail ---------------------------------------------------------------------------------
 
 /// Poisson sampling written plainly, with a mistake to choose.
-struct Plain {
+struct PlainPoisson {
   enum Mistake {
     kNoMistake,
     kFloor,
@@ -162,18 +159,18 @@ struct Plain {
   }
 };
 
-testing::AssertionResult passes(Plain::Mistake mistake) {
+testing::AssertionResult passes(PlainPoisson::Mistake mistake) {
   const std::vector<double> log_proposal = {0.3, 3.1, -1.7, 1.1, -0.4};
-  return is_one_everywhere(expect_poisson(log_proposal, 2, Plain{mistake}), log_proposal, 1e-9);
+  return is_one_everywhere(expect_poisson(log_proposal, 2, PlainPoisson{mistake}), log_proposal, 1e-9);
 }
 
-TEST(PoissonControl, PlainPasses) { EXPECT_TRUE(passes(Plain::kNoMistake)); }
-TEST(PoissonControl, FloorInTheWeightFails) { EXPECT_FALSE(passes(Plain::kFloor)); }
+TEST(PoissonControl, PlainPasses) { EXPECT_TRUE(passes(PlainPoisson::kNoMistake)); }
+TEST(PoissonControl, FloorInTheWeightFails) { EXPECT_FALSE(passes(PlainPoisson::kFloor)); }
 TEST(PoissonControl, ProbabilityForItsInverseFails) {
-  EXPECT_FALSE(passes(Plain::kWeightIsProbability));
+  EXPECT_FALSE(passes(PlainPoisson::kWeightIsProbability));
 }
-TEST(PoissonControl, LastKeyNeverChosenFails) { EXPECT_FALSE(passes(Plain::kLastNeverChosen)); }
-TEST(PoissonControl, ProbabilityAboveOneFails) { EXPECT_FALSE(passes(Plain::kNeverCertain)); }
+TEST(PoissonControl, LastKeyNeverChosenFails) { EXPECT_FALSE(passes(PlainPoisson::kLastNeverChosen)); }
+TEST(PoissonControl, ProbabilityAboveOneFails) { EXPECT_FALSE(passes(PlainPoisson::kNeverCertain)); }
 
 // Two independent designs on the same keys, u[i] for one and u[n + i] for the other. On their union the weight is
 // 1 / (1 - (1 - p)(1 - p')); a weight of 1 / min(1, p + p') is what must fail.

@@ -21,14 +21,11 @@ using HWY_NAMESPACE::Tail;
 using HWY_NAMESPACE::tail_of;
 
 template <class Real>
-constexpr Real kNone = -std::numeric_limits<Real>::infinity();
-
-template <class Real>
 class Proportional : public testing::Test {
  public:
   static constexpr bool kIsDouble = sizeof(Real) == sizeof(double);
 };
-using Reals = testing::Types<float, double>;
+using Reals = testing::Types<double, float>;
 TYPED_TEST_SUITE(Proportional, Reals);
 
 // ---- what is left ---------------------------------------------------------------------------------------------

@@ -73,16 +73,6 @@ std::vector<Position> by_hand(std::size_t budget, const Query& query, const Cont
   return positions;
 }
 
-std::vector<Position> positions_of(const Selection& selection) {
-  std::vector<Position> positions;
-  for (const Weighted& w : list_of(selection)) {
-    EXPECT_EQ(w.weight, 1.0);
-    positions.push_back(w.position);
-  }
-  std::sort(positions.begin(), positions.end());
-  return positions;
-}
-
 TEST(Quest, IsWhatThePaperSays) {
   for (const std::size_t n : {1u, 15u, 16u, 17u, 100u, 320u, 2000u}) {
     for (const std::size_t page_size : {16u, 21u}) {
@@ -99,7 +89,7 @@ TEST(Quest, IsWhatThePaperSays) {
             for (std::size_t j = 1; j < selection.spans().size(); ++j) {
               ASSERT_GT(selection.spans()[j].first, selection.spans()[j - 1].last) << "neighbours are one span";
             }
-            const auto positions = positions_of(selection);
+            const auto positions = unweighted_positions_of(selection);
             ASSERT_EQ(positions, by_hand(budget, q, p.kv(), boxes, none)) << n << " " << budget << " " << position;
             ASSERT_EQ(positions.size(), std::min(budget, static_cast<std::size_t>(position + 1)));
           }
@@ -121,14 +111,14 @@ TEST(Quest, OfWhatEarlierStagesHaveLeft) {
     const auto sinks = static_cast<Position>(random() % 20), window = static_cast<Position>(random() % 50);
     const auto before = stack(Sinks{sinks}, Window{window}, TopK{k});
     std::vector<bool> taken(n);
-    const auto earlier = positions_of(select(before, q, kv));
+    const auto earlier = unweighted_positions_of(select(before, q, kv));
     for (const Position at : earlier) taken[static_cast<std::size_t>(at)] = true;
     const std::size_t budget = random() % n;
     auto expected = by_hand(budget, q, p.kv(), boxes, taken);
     EXPECT_EQ(expected.size(), std::min(budget, static_cast<std::size_t>(q.visible.size()) - earlier.size()));
     expected.insert(expected.end(), earlier.begin(), earlier.end());
     std::sort(expected.begin(), expected.end());
-    ASSERT_EQ(positions_of(select(stack(before, Quest{budget}), q, kv)), expected) << i;
+    ASSERT_EQ(unweighted_positions_of(select(stack(before, Quest{budget}), q, kv)), expected) << i;
     ASSERT_LE(expected.size(), stack(before, Quest{budget}).max_picks(static_cast<std::size_t>(q.visible.size())));
   }
 }
@@ -142,11 +132,11 @@ TEST(Quest, PagesWithoutABound) {
   const PageBoxes boxes = boxes_of(p.kv());
   const std::vector<bool> none(400);
   for (std::size_t budget = 0; budget <= 400; budget += 13) {
-    ASSERT_EQ(positions_of(select(Quest{budget}, p.query(), with_index(p.kv(), boxes))),
+    ASSERT_EQ(unweighted_positions_of(select(Quest{budget}, p.query(), with_index(p.kv(), boxes))),
               by_hand(budget, p.query(), p.kv(), boxes, none));
   }
   p.q[5] = std::numeric_limits<float>::quiet_NaN();
-  ASSERT_EQ(positions_of(select(Quest{99}, p.query(), with_index(p.kv(), boxes))).size(), 99u);
+  ASSERT_EQ(unweighted_positions_of(select(Quest{99}, p.query(), with_index(p.kv(), boxes))).size(), 99u);
 }
 
 // Newer keys than the query sees change nothing: a prefill selects what decoding selected.
@@ -159,8 +149,8 @@ TEST(Quest, IsTheSameWithAndWithoutNewerKeys) {
     const PageBoxes boxes_then = boxes_of(then);
     Query q = p.query();
     q.position = static_cast<Position>(n) - 1;
-    EXPECT_EQ(positions_of(select(Quest{70}, q, with_index(p.kv(), boxes))),
-              positions_of(select(Quest{70}, q, with_index(then, boxes_then))));
+    EXPECT_EQ(unweighted_positions_of(select(Quest{70}, q, with_index(p.kv(), boxes))),
+              unweighted_positions_of(select(Quest{70}, q, with_index(then, boxes_then))));
   }
 }
 
@@ -169,7 +159,7 @@ TEST(Quest, FindsANeedle) {
   auto p = random_problem<BF16>({4096, 64, 4, 1}, 5);
   for (std::size_t c = 0; c < 64; ++c) p.keys[1234 * 64 + c] = from_float<BF16>(4 * p.q[c]);
   const PageBoxes boxes = boxes_of(p.kv());
-  const auto positions = positions_of(select(Quest{16}, p.query(), with_index(p.kv(), boxes)));
+  const auto positions = unweighted_positions_of(select(Quest{16}, p.query(), with_index(p.kv(), boxes)));
   EXPECT_TRUE(std::binary_search(positions.begin(), positions.end(), 1234));
 }
 

@@ -11,13 +11,6 @@
 namespace skim::test {
 namespace {
 
-std::vector<Position> positions_of(const Selection& selection) {
-  std::vector<Position> positions;
-  for (const Weighted& w : list_of(selection)) positions.push_back(w.position);
-  std::sort(positions.begin(), positions.end());
-  return positions;
-}
-
 struct Stacks : testing::Test {
   Problem<float> p = random_problem<float>({300, 16, 8, 3}, 1);
   Query q = p.query();

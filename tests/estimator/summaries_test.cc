@@ -62,13 +62,13 @@ std::vector<Weighted> list_with_rows(const Selection& selection, std::size_t n) 
 }
 
 /// What must be: page by page, in words. `taken`: by earlier stages.
-struct Expected {
+struct Left {
   std::vector<Position> read;
   std::map<Position, Position> summaries;  // row, positions it stands for
 };
-Expected by_hand(skim::Span visible, Position n, Position page, const std::vector<bool>& taken,
+Left by_hand(skim::Span visible, Position n, Position page, const std::vector<bool>& taken,
                  const std::vector<Position>& odd = {}) {
-  Expected e;
+  Left e;
   for (Position first = 0; first < n; first += page) {
     const bool whole = first >= visible.first && first + page <= visible.last;  // so it is complete as well
     std::vector<Position> left;
@@ -95,7 +95,7 @@ void expect_by_hand(const Selection& all, const Selection& earlier, skim::Span v
                     const std::vector<Position>& odd = {}) {
   std::vector<bool> taken(static_cast<std::size_t>(n));
   for (const Weighted& w : list_of(earlier)) taken[static_cast<std::size_t>(w.position)] = true;
-  const Expected expected = by_hand(visible, n, page, taken, odd);
+  const Left expected = by_hand(visible, n, page, taken, odd);
   std::vector<Position> read;
   for (const Weighted& w : list_of(all)) {
     if (!taken[static_cast<std::size_t>(w.position)]) {
@@ -189,8 +189,8 @@ TEST(Summaries, WhatIsNotFiniteIsRead) {
 
 template <class K>
 struct SummariesOf : testing::Test {};
-using Storages = testing::Types<float, BF16, I8>;
-TYPED_TEST_SUITE(SummariesOf, Storages);
+using SummaryStorages = testing::Types<float, BF16, I8>;
+TYPED_TEST_SUITE(SummariesOf, SummaryStorages);
 
 TYPED_TEST(SummariesOf, RowsCountAsTheReferenceSays) {
   for_each_problem<TypeParam>([](const Problem<TypeParam>& p, const Query& q, const PageMeans& means) {

@@ -16,9 +16,6 @@
 namespace skim::test {
 namespace {
 
-template <class Real>
-constexpr Real kNone = -std::numeric_limits<Real>::infinity();
-
 /// The library's, as a function of its one uniform number.
 struct Systematic {
   template <class Real>
@@ -223,7 +220,7 @@ TEST(SystematicTail, NanIsNeverChosen) {
 // ---- the checker can fail ---------------------------------------------------------------------------------
 
 /// Systematic sampling written plainly, with a mistake to choose.
-struct Plain {
+struct PlainSystematic {
   enum Mistake {
     kNoMistake,
     kNoCertainties,
@@ -253,18 +250,18 @@ struct Plain {
   }
 };
 
-testing::AssertionResult passes(Plain::Mistake mistake) {
+testing::AssertionResult passes(PlainSystematic::Mistake mistake) {
   const std::vector<double> log_proposal = {0.3, 3.1, -1.7, 1.1, -0.4};
-  return is_one_everywhere(expect_systematic(log_proposal, 2, Plain{mistake}), log_proposal, 1e-9);
+  return is_one_everywhere(expect_systematic(log_proposal, 2, PlainSystematic{mistake}), log_proposal, 1e-9);
 }
 
-TEST(SystematicControl, PlainPasses) { EXPECT_TRUE(passes(Plain::kNoMistake)); }
-TEST(SystematicControl, WithoutCertaintiesFails) { EXPECT_FALSE(passes(Plain::kNoCertainties)); }
+TEST(SystematicControl, PlainPasses) { EXPECT_TRUE(passes(PlainSystematic::kNoMistake)); }
+TEST(SystematicControl, WithoutCertaintiesFails) { EXPECT_FALSE(passes(PlainSystematic::kNoCertainties)); }
 TEST(SystematicControl, ProbabilityForItsInverseFails) {
-  EXPECT_FALSE(passes(Plain::kWeightIsProbability));
+  EXPECT_FALSE(passes(PlainSystematic::kWeightIsProbability));
 }
-TEST(SystematicControl, PointsNotUniformFails) { EXPECT_FALSE(passes(Plain::kFirstPointAtZero)); }
-TEST(SystematicControl, LastKeyNeverChosenFails) { EXPECT_FALSE(passes(Plain::kLastNeverChosen)); }
+TEST(SystematicControl, PointsNotUniformFails) { EXPECT_FALSE(passes(PlainSystematic::kFirstPointAtZero)); }
+TEST(SystematicControl, LastKeyNeverChosenFails) { EXPECT_FALSE(passes(PlainSystematic::kLastNeverChosen)); }
 
 }  // namespace
 }  // namespace skim::test

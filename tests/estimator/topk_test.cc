@@ -64,20 +64,20 @@ std::vector<float> random_scores(std::size_t n, unsigned seed, double step = 0) 
   return scores;
 }
 
-constexpr std::size_t kSizes[] = {1, 2, 7, 16, 63, 64, 65, 1000, kThreshold - 1, kThreshold, kThreshold + 1, 20011};
+constexpr std::size_t kCounts[] = {1, 2, 7, 16, 63, 64, 65, 1000, kThreshold - 1, kThreshold, kThreshold + 1, 20011};
 
 TEST(TopK, RandomScores) {
-  for (const std::size_t n : kSizes) expect_exact(random_scores(n, 1));
+  for (const std::size_t n : kCounts) expect_exact(random_scores(n, 1));
 }
 
 TEST(TopK, ManyTiesAtTheCut) {
-  for (const std::size_t n : kSizes) {
+  for (const std::size_t n : kCounts) {
     for (const double step : {0.01, 0.5, 3.0}) expect_exact(random_scores(n, 2, step));
   }
 }
 
 TEST(TopK, AllEqual) {
-  for (const std::size_t n : kSizes) {
+  for (const std::size_t n : kCounts) {
     for (const float all : {0.0f, -0.0f, 1e30f, -1e30f, -INFINITY, static_cast<float>(NAN)}) {
       expect_exact(std::vector<float>(n, all));
     }

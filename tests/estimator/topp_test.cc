@@ -16,20 +16,6 @@ namespace skim::test {
 namespace {
 
 /// All positions of a selection, ascending.
-std::vector<Position> positions_of(const Selection& selection) {
-  std::vector<Position> held;
-  for (const skim::Span& span : selection.spans()) {
-    for (Position i = span.first; i < span.last; ++i) held.push_back(i);
-  }
-  for (const Pick& pick : selection.picks()) {
-    EXPECT_EQ(pick.log_weight, 0);
-    held.push_back(pick.position);
-  }
-  std::sort(held.begin(), held.end());
-  EXPECT_EQ(std::adjacent_find(held.begin(), held.end()), held.end()) << "a position twice";
-  return held;
-}
-
 std::vector<Position> all_of(std::size_t n) { return middle_of(n, 0, 0); }
 
 /// Full sort, in double: what top-p is. Positions of `held` are selected already.
@@ -116,7 +102,7 @@ TYPED_TEST(TopPOf, SameSetAsAFullSort) {
         if (mass < 0) continue;
         ++compared;
         ASSERT_EQ(reference.count(mass), taken);
-        ASSERT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())), reference.selected({}, taken))
+        ASSERT_EQ(unweighted_positions_of(select(TopP{mass}, p.query(), p.kv())), reference.selected({}, taken))
             << "n " << n << ", spread " << spread << ", mass " << mass;
       }
     }
@@ -134,7 +120,7 @@ TYPED_TEST(TopPOf, ManyKeys) {
       const double mass = mass_for(reference, taken, TestFixture::kSmallestShare);
       if (mass < 0) continue;
       ++compared;
-      ASSERT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())), reference.selected({}, taken))
+      ASSERT_EQ(unweighted_positions_of(select(TopP{mass}, p.query(), p.kv())), reference.selected({}, taken))
           << "mass " << mass;
     }
     EXPECT_GE(compared, 4);
@@ -149,7 +135,7 @@ TYPED_TEST(TopPOf, HoldsTheMassWithTheFewest) {
       const auto p = normal_logits<TypeParam>(heads, 3000, spread, 77);
       const Reference reference(p, {});
       for (const double mass : {0.001, 0.1, 0.5, 0.9, 0.95, 0.99, 0.999, 0.999999}) {
-        const std::size_t taken = positions_of(select(TopP{mass}, p.query(), p.kv())).size();
+        const std::size_t taken = unweighted_positions_of(select(TopP{mass}, p.query(), p.kv())).size();
         ASSERT_GT(taken, 0u);
         EXPECT_GE(reference.least_mass(taken), mass - rounding);
         EXPECT_LT(reference.least_mass(taken - 1), mass + rounding);
@@ -169,7 +155,7 @@ TYPED_TEST(TopPOf, TiesGoToTheLowerPosition) {
   for (const std::size_t taken :
        {std::size_t{1}, std::size_t{5}, std::size_t{800}, std::size_t{1500}, std::size_t{2500}}) {
     const double mass = mass_for(reference, taken, 0);
-    ASSERT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())), reference.selected({}, taken))
+    ASSERT_EQ(unweighted_positions_of(select(TopP{mass}, p.query(), p.kv())), reference.selected({}, taken))
         << taken;
   }
 }
@@ -181,7 +167,7 @@ TYPED_TEST(TopPOf, AllEqual) {
       const auto taken =
           std::max<std::size_t>(1, static_cast<std::size_t>(share * static_cast<double>(n)));
       const double mass = (static_cast<double>(taken) - 0.5) / static_cast<double>(n);
-      EXPECT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())), all_of(taken))
+      EXPECT_EQ(unweighted_positions_of(select(TopP{mass}, p.query(), p.kv())), all_of(taken))
           << n << ", " << mass;
     }
   }
@@ -200,12 +186,12 @@ TYPED_TEST(TopPOf, EarlierStagesCount) {
       const double mass = mass_for(reference, taken, TestFixture::kSmallestShare);
       if (mass < 0) continue;
       const Selection selection = select(stack(Sinks{4}, Window{32}, TopP{mass}), p.query(), p.kv());
-      ASSERT_EQ(positions_of(selection), reference.selected(held, taken))
+      ASSERT_EQ(unweighted_positions_of(selection), reference.selected(held, taken))
           << heads << " heads, mass " << mass;
     }
     const double held_already = reference.least_mass(0);
     EXPECT_EQ(
-        positions_of(select(stack(Sinks{4}, Window{32}, TopP{held_already * 0.99}), p.query(), p.kv())),
+        unweighted_positions_of(select(stack(Sinks{4}, Window{32}, TopP{held_already * 0.99}), p.query(), p.kv())),
         held)
         << "enough is selected already";
   }
@@ -221,7 +207,7 @@ TYPED_TEST(TopPOf, SmallMasses) {
         const Reference reference(p, {});
         for (const double mass : {1e-300, 1e-100, 1e-30, 1e-12, 1e-9, 3e-8, 1e-7, 3e-7, 9e-7, 2e-6, 1e-5, 1e-4}) {
           SCOPED_TRACE(testing::Message() << heads << " heads, n " << n << ", spread " << spread << ", mass " << mass);
-          const auto kept = positions_of(select(TopP{mass}, p.query(), p.kv()));
+          const auto kept = unweighted_positions_of(select(TopP{mass}, p.query(), p.kv()));
           ASSERT_FALSE(kept.empty());
           if (mass < 1e-6) {
             ASSERT_LE(kept.size(), heads);
@@ -245,7 +231,7 @@ TYPED_TEST(TopPOf, SmallMasses) {
 TYPED_TEST(TopPOf, SmallMassesThatAreHeld) {
   const auto p = normal_logits<TypeParam>(3, 500, 2, 1);
   for (const double mass : {1e-300, 1e-30, 1e-7}) {
-    EXPECT_EQ(positions_of(select(stack(Sinks{4}, TopP{mass}), p.query(), p.kv())), (std::vector<Position>{0, 1, 2, 3}));
+    EXPECT_EQ(unweighted_positions_of(select(stack(Sinks{4}, TopP{mass}), p.query(), p.kv())), (std::vector<Position>{0, 1, 2, 3}));
   }
 }
 
@@ -262,7 +248,7 @@ TYPED_TEST(TopPOf, Groups) {
         const double mass = mass_for(reference, taken, TestFixture::kSmallestShare);
         if (mass < 0 || reference.count(mass) != taken) continue;
         ++compared;
-        ASSERT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())), reference.selected({}, taken))
+        ASSERT_EQ(unweighted_positions_of(select(TopP{mass}, p.query(), p.kv())), reference.selected({}, taken))
             << heads << " heads, n " << n << ", mass " << mass;
       }
     }
@@ -279,7 +265,7 @@ TYPED_TEST(TopPOf, EveryHeadOfAGroupHoldsTheMass) {
     s[1][i] = static_cast<TypeParam>(static_cast<double>(i) - 63.0) / 4;
   }
   const GivenLogits<TypeParam> p(s);
-  const std::vector<Position> held = positions_of(select(TopP{0.9}, p.query(), p.kv()));
+  const std::vector<Position> held = unweighted_positions_of(select(TopP{0.9}, p.query(), p.kv()));
   for (const auto& logits : s) {
     const std::vector<double> share = reference_shares(logits, all_of(n));
     double mass = 0;
@@ -291,10 +277,10 @@ TYPED_TEST(TopPOf, EveryHeadOfAGroupHoldsTheMass) {
 TYPED_TEST(TopPOf, ZeroIsNothingAndOneIsDense) {
   for (const std::size_t heads : {1u, 3u}) {
     const auto p = normal_logits<TypeParam>(heads, 200, 20, 5);
-    EXPECT_TRUE(positions_of(select(TopP{0}, p.query(), p.kv())).empty());
-    EXPECT_EQ(positions_of(select(TopP{1}, p.query(), p.kv())), all_of(200));
-    EXPECT_EQ(positions_of(select(stack(Sinks{3}, TopP{1}), p.query(), p.kv())), all_of(200));
-    EXPECT_EQ(positions_of(select(stack(Sinks{3}, TopP{0}), p.query(), p.kv())), all_of(3));
+    EXPECT_TRUE(unweighted_positions_of(select(TopP{0}, p.query(), p.kv())).empty());
+    EXPECT_EQ(unweighted_positions_of(select(TopP{1}, p.query(), p.kv())), all_of(200));
+    EXPECT_EQ(unweighted_positions_of(select(stack(Sinks{3}, TopP{1}), p.query(), p.kv())), all_of(200));
+    EXPECT_EQ(unweighted_positions_of(select(stack(Sinks{3}, TopP{0}), p.query(), p.kv())), all_of(3));
   }
 }
 
@@ -304,18 +290,18 @@ TYPED_TEST(TopPOf, NanAndMinusInfinityHaveNoMass) {
   const GivenLogits<TypeParam> p({{kNanReal, 1, kNone, 2, kNanReal, 0, kNone, 1, 3, kNanReal}});
   const Reference reference(p, {});
   for (const double mass : {0.1, 0.6, 0.9, 0.98}) {
-    EXPECT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())),
+    EXPECT_EQ(unweighted_positions_of(select(TopP{mass}, p.query(), p.kv())),
               reference.selected({}, reference.count(mass)));
   }
   // Whatever the mass below 1: five positions hold all of it.
-  EXPECT_EQ(positions_of(select(TopP{0.999999}, p.query(), p.kv())),
+  EXPECT_EQ(unweighted_positions_of(select(TopP{0.999999}, p.query(), p.kv())),
             (std::vector<Position>{1, 3, 5, 7, 8}));
 }
 
 TYPED_TEST(TopPOf, NothingHasAMass) {
   constexpr auto kNone = -std::numeric_limits<TypeParam>::infinity();
   const GivenLogits<TypeParam> p({std::vector<TypeParam>(20, kNone)});
-  EXPECT_TRUE(positions_of(select(TopP{0.5}, p.query(), p.kv())).empty());
+  EXPECT_TRUE(unweighted_positions_of(select(TopP{0.5}, p.query(), p.kv())).empty());
   const auto state = attend(TopP{0.5}, p.query(), p.kv());
   EXPECT_EQ(state.out()[0], 0);
   EXPECT_EQ(state.lse(), kNone);
@@ -325,15 +311,15 @@ TYPED_TEST(TopPOf, NothingHasAMass) {
 TYPED_TEST(TopPOf, InfiniteLogits) {
   constexpr auto kAll = std::numeric_limits<TypeParam>::infinity();
   const GivenLogits<TypeParam> one({{1, 50, kAll, 3, 2}});
-  EXPECT_EQ(positions_of(select(TopP{0.99}, one.query(), one.kv())), std::vector<Position>{2});
+  EXPECT_EQ(unweighted_positions_of(select(TopP{0.99}, one.query(), one.kv())), std::vector<Position>{2});
   const GivenLogits<TypeParam> two({{1, kAll, 50, kAll, 2}});
-  EXPECT_EQ(positions_of(select(TopP{0.4}, two.query(), two.kv())), (std::vector<Position>{1, 3}));
+  EXPECT_EQ(unweighted_positions_of(select(TopP{0.4}, two.query(), two.kv())), (std::vector<Position>{1, 3}));
 }
 
 // A sink e^100 above the rest; far from zero, in both directions; and a mass that no bin of a histogram resolves.
 TYPED_TEST(TopPOf, Extremes) {
   const GivenLogits<TypeParam> sink({{0, 1, 100, -1, 0}});
-  EXPECT_EQ(positions_of(select(TopP{0.999999}, sink.query(), sink.kv())), std::vector<Position>{2});
+  EXPECT_EQ(unweighted_positions_of(select(TopP{0.999999}, sink.query(), sink.kv())), std::vector<Position>{2});
   for (const double shift : {-1e4, 1e4}) {
     std::vector<TypeParam> s(300);
     for (std::size_t i = 0; i < s.size(); ++i)
@@ -342,7 +328,7 @@ TYPED_TEST(TopPOf, Extremes) {
     const Reference reference(p, {});
     for (const std::size_t taken : {1u, 5u, 20u, 40u}) {
       const double mass = mass_for(reference, taken, 0);
-      EXPECT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())), reference.selected({}, taken))
+      EXPECT_EQ(unweighted_positions_of(select(TopP{mass}, p.query(), p.kv())), reference.selected({}, taken))
           << mass;
     }
   }
@@ -353,7 +339,7 @@ TYPED_TEST(TopPOf, Extremes) {
   const Reference reference(p, {});
   for (const std::size_t taken : {1u, 2u, 2500u, 4999u}) {
     const double mass = mass_for(reference, taken, 0);
-    EXPECT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())), reference.selected({}, taken))
+    EXPECT_EQ(unweighted_positions_of(select(TopP{mass}, p.query(), p.kv())), reference.selected({}, taken))
         << mass;
   }
 }
@@ -367,7 +353,7 @@ TYPED_TEST(TopPOf, OrderIsThatOfTheLogits) {
   const GivenLogits<TypeParam> p({s});
   for (const std::size_t taken : {1u, 20u, 63u}) {
     const double mass = (static_cast<double>(taken) - 0.5) / 64;
-    EXPECT_EQ(positions_of(select(TopP{mass}, p.query(), p.kv())),
+    EXPECT_EQ(unweighted_positions_of(select(TopP{mass}, p.query(), p.kv())),
               middle_of(64, static_cast<Position>(64 - taken), 0));
   }
 }
@@ -384,7 +370,7 @@ TYPED_TEST(TopPOf, VisibleRange) {
     if (mass < 0) continue;
     std::vector<Position> truth = reference.selected({}, taken);
     for (Position& i : truth) i += 50;
-    EXPECT_EQ(positions_of(select(TopP{mass}, q, p.kv())), truth);
+    EXPECT_EQ(unweighted_positions_of(select(TopP{mass}, q, p.kv())), truth);
   }
 }
 

@@ -11,8 +11,18 @@
 #include <vector>
 
 #include "byte_writer.h"
+#include "tensor.h"
 
 namespace engine {
+
+using Floats = std::vector<float>;
+
+/// The numbers of a tensor.
+inline Floats floats(const Tensor& tensor) {
+  Floats out(tensor.size());
+  to_floats(tensor, out);
+  return out;
+}
 
 /// A file as its parts. Every number in it may be made a lie before `bytes()` writes it down.
 struct GgufParts {

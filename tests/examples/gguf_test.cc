@@ -17,7 +17,7 @@ namespace engine {
 namespace {
 
 /// What reading `bytes` complains about, or "".
-std::string error_of(const Bytes& bytes) {
+std::string gguf_error_of(const Bytes& bytes) {
   try {
     const Gguf file(bytes);
     return "";
@@ -46,19 +46,11 @@ GgufParts sample_file() {
   return file;
 }
 
-using Floats = std::vector<float>;
-
-Floats floats(const Tensor& tensor) {
-  Floats out(tensor.size());
-  to_floats(tensor, out);
-  return out;
-}
-
 /// The message when `dims`, with data for 64 x 8 f32 values, are written as a tensor's shape.
 std::string error_of_dims(std::vector<std::uint64_t> dims) {
   GgufParts file;
   file.f32_tensor("w", std::move(dims), Floats(64 * 8));
-  return error_of(file.bytes());
+  return gguf_error_of(file.bytes());
 }
 
 TEST(Gguf, ReadsWhatWasWritten) {
@@ -158,11 +150,11 @@ TEST(Gguf, NamesTheKeyThatIsMissingOrOfAnotherType) {
 
 TEST(Gguf, RefusesAFileCutAtAnyByte) {
   const Bytes whole = sample_file().bytes();
-  ASSERT_EQ(error_of(whole), "");
+  ASSERT_EQ(gguf_error_of(whole), "");
   for (std::size_t size = 0; size < whole.size(); ++size) {
     const Bytes cut(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
-    EXPECT_TRUE(contains(error_of(cut), "gguf: ")) << "cut at " << size;
-    EXPECT_TRUE(contains(error_of(cut), "remain")) << "cut at " << size;
+    EXPECT_TRUE(contains(gguf_error_of(cut), "gguf: ")) << "cut at " << size;
+    EXPECT_TRUE(contains(gguf_error_of(cut), "remain")) << "cut at " << size;
   }
 }
 
@@ -171,18 +163,18 @@ TEST(Gguf, SurvivesEveryFlippedBit) {
   for (std::size_t bit = 0; bit < 8 * whole.size(); ++bit) {
     Bytes flipped = whole;
     flipped[bit / 8] ^= static_cast<std::byte>(1 << bit % 8);
-    error_of(flipped);  // an error or another valid file, never a crash
+    gguf_error_of(flipped);  // an error or another valid file, never a crash
   }
 }
 
 TEST(Gguf, RefusesMagicAndVersionsItDoesNotKnow) {
   Bytes bytes = sample_file().bytes();
   bytes[0] = std::byte{'g'};
-  EXPECT_EQ(error_of(bytes), "gguf: magic is not GGUF");
+  EXPECT_EQ(gguf_error_of(bytes), "gguf: magic is not GGUF");
   for (const std::uint32_t version : {0u, 1u, 4u, 0x03000000u}) {
     GgufParts file = sample_file();
     file.version = version;
-    EXPECT_TRUE(contains(error_of(file.bytes()), "version " + std::to_string(version)));
+    EXPECT_TRUE(contains(gguf_error_of(file.bytes()), "version " + std::to_string(version)));
   }
 }
 
@@ -191,10 +183,10 @@ TEST(Gguf, RefusesCountsBeyondTheFile) {
        {std::uint64_t{100}, std::uint64_t{1} << 40, std::numeric_limits<std::uint64_t>::max()}) {
     GgufParts keys = sample_file();
     keys.key_count = count;
-    EXPECT_TRUE(contains(error_of(keys.bytes()), "key count " + std::to_string(count)));
+    EXPECT_TRUE(contains(gguf_error_of(keys.bytes()), "key count " + std::to_string(count)));
     GgufParts tensors = sample_file();
     tensors.tensor_count = count;
-    EXPECT_TRUE(contains(error_of(tensors.bytes()), "tensor count " + std::to_string(count)));
+    EXPECT_TRUE(contains(gguf_error_of(tensors.bytes()), "tensor count " + std::to_string(count)));
   }
 }
 
@@ -204,35 +196,35 @@ TEST(Gguf, RefusesLengthsBeyondTheFile) {
     GgufParts name;
     name.key_count = 1;
     name.metadata.number(length).raw("abcdefgh");
-    EXPECT_TRUE(contains(error_of(name.bytes()), "name of key 0"));
+    EXPECT_TRUE(contains(gguf_error_of(name.bytes()), "name of key 0"));
     GgufParts value;
     value.key("k", 8).number(length).raw("abcdefgh");
-    EXPECT_TRUE(contains(error_of(value.bytes()), "key k: " + std::to_string(length)));
+    EXPECT_TRUE(contains(gguf_error_of(value.bytes()), "key k: " + std::to_string(length)));
     for (const std::uint32_t type : {0u, 6u, 7u, 8u, 12u}) {
       GgufParts array;
       array.array("k", type, length).raw("abcdefgh");
-      EXPECT_TRUE(contains(error_of(array.bytes()), "key k: " + std::to_string(length)));
+      EXPECT_TRUE(contains(gguf_error_of(array.bytes()), "key k: " + std::to_string(length)));
     }
     GgufParts element;
     element.array("k", 8, 2).text("fine").number(length);
-    EXPECT_TRUE(contains(error_of(element.bytes()), "key k: " + std::to_string(length)));
+    EXPECT_TRUE(contains(gguf_error_of(element.bytes()), "key k: " + std::to_string(length)));
   }
 }
 
 TEST(Gguf, RefusesTypesItDoesNotKnow) {
   GgufParts value;
   value.key("k", 13).number(std::uint64_t{0});
-  EXPECT_EQ(error_of(value.bytes()), "gguf: key k has unknown value type 13");
+  EXPECT_EQ(gguf_error_of(value.bytes()), "gguf: key k has unknown value type 13");
   GgufParts element;
   element.array("k", 99, 0);
-  EXPECT_EQ(error_of(element.bytes()), "gguf: key k has unknown value type 99");
+  EXPECT_EQ(gguf_error_of(element.bytes()), "gguf: key k has unknown value type 99");
   GgufParts nested;
   nested.array("k", 9, 1).number(std::uint32_t{9}).number(std::uint64_t{1});
-  EXPECT_EQ(error_of(nested.bytes()), "gguf: key k: arrays of arrays are not supported");
+  EXPECT_EQ(gguf_error_of(nested.bytes()), "gguf: key k: arrays of arrays are not supported");
   for (const std::uint32_t type : {2u, 4u, 12u, 31u, 1u << 31}) {  // q4_0, removed, q4_k, ...
     GgufParts tensor = sample_file();
     tensor.tensors[0].type = type;
-    EXPECT_TRUE(contains(error_of(tensor.bytes()),
+    EXPECT_TRUE(contains(gguf_error_of(tensor.bytes()),
                          "tensor first: type " + std::to_string(type) + " is not supported"));
   }
 }
@@ -267,13 +259,13 @@ TEST(Gguf, RefusesDimensionsOfZeroAndRanksOutOfRange) {
   EXPECT_EQ(error_of_dims({64, 8, 1, 1, 1}), "gguf: tensor w: rank 5 is not 1 to 4");
   GgufParts file = sample_file();
   file.tensors[0].rank = 0xFFFFFFFFu;
-  EXPECT_EQ(error_of(file.bytes()), "gguf: tensor first: rank 4294967295 is not 1 to 4");
+  EXPECT_EQ(gguf_error_of(file.bytes()), "gguf: tensor first: rank 4294967295 is not 1 to 4");
 }
 
 TEST(Gguf, RefusesRowsThatAreNotWholeBlocks) {
   GgufParts file;
   file.tensor("w", {33, 2}, 8, Bytes(4 * 34));
-  EXPECT_EQ(error_of(file.bytes()), "gguf: tensor w: 33 columns are not whole blocks of 32");
+  EXPECT_EQ(gguf_error_of(file.bytes()), "gguf: tensor w: 33 columns are not whole blocks of 32");
 }
 
 TEST(Gguf, RefusesTensorsThatOverlapLeaveGapsOrEndEarly) {
@@ -281,46 +273,46 @@ TEST(Gguf, RefusesTensorsThatOverlapLeaveGapsOrEndEarly) {
                                      std::uint64_t{64}, ~std::uint64_t{0}, ~std::uint64_t{31}}) {
     GgufParts file = sample_file();
     file.tensors[1].offset = offset;
-    EXPECT_EQ(error_of(file.bytes()),
+    EXPECT_EQ(gguf_error_of(file.bytes()),
               "gguf: tensor second: offset " + std::to_string(offset) + " should be 32");
   }
   Bytes trailing = sample_file().bytes();
   trailing.resize(trailing.size() + 28);  // padding of the last tensor
-  EXPECT_EQ(error_of(trailing), "");
+  EXPECT_EQ(gguf_error_of(trailing), "");
   trailing.resize(trailing.size() + 1);
-  EXPECT_EQ(error_of(trailing), "gguf: 1 bytes after the last tensor");
+  EXPECT_EQ(gguf_error_of(trailing), "gguf: 1 bytes after the last tensor");
 }
 
 TEST(Gguf, RefusesNamesThatRepeatOrCannotBePrinted) {
   GgufParts keys;
   keys.u32("k", 1);
   keys.u32("k", 2);
-  EXPECT_EQ(error_of(keys.bytes()), "gguf: key k appears twice");
+  EXPECT_EQ(gguf_error_of(keys.bytes()), "gguf: key k appears twice");
   GgufParts tensors;
   tensors.f32_tensor("w", {1}, {1});
   tensors.f32_tensor("w", {1}, {2});
-  EXPECT_EQ(error_of(tensors.bytes()), "gguf: tensor w appears twice");
+  EXPECT_EQ(gguf_error_of(tensors.bytes()), "gguf: tensor w appears twice");
   GgufParts escape;
   escape.u32("\x1b[2J", 1);
-  EXPECT_EQ(error_of(escape.bytes()), "gguf: name of key 0 is not printable ASCII");
+  EXPECT_EQ(gguf_error_of(escape.bytes()), "gguf: name of key 0 is not printable ASCII");
   GgufParts long_name;
   long_name.f32_tensor(std::string(65, 'w'), {1}, {1});
-  EXPECT_EQ(error_of(long_name.bytes()), "gguf: name of tensor 0 has 65 bytes but 64 is the most");
+  EXPECT_EQ(gguf_error_of(long_name.bytes()), "gguf: name of tensor 0 has 65 bytes but 64 is the most");
 }
 
 TEST(Gguf, RefusesAlignmentsThatAreNone) {
   for (const std::uint32_t alignment : {0u, 1u, 4u, 24u}) {
     GgufParts file;
     file.u32("general.alignment", alignment);
-    EXPECT_TRUE(contains(error_of(file.bytes()), "key general.alignment"));
+    EXPECT_TRUE(contains(gguf_error_of(file.bytes()), "key general.alignment"));
   }
   GgufParts large;
   large.u32("general.alignment", 1u << 30);
   large.f32_tensor("w", {1}, {1});
-  EXPECT_TRUE(contains(error_of(large.bytes()), "tensor w"));
+  EXPECT_TRUE(contains(gguf_error_of(large.bytes()), "tensor w"));
   GgufParts text;
   text.text("general.alignment", "32");
-  EXPECT_TRUE(contains(error_of(text.bytes()), "key general.alignment should be an integer"));
+  EXPECT_TRUE(contains(gguf_error_of(text.bytes()), "key general.alignment should be an integer"));
 }
 
 TEST(Gguf, RefusesWhatIsNotAFile) {
@@ -340,13 +332,13 @@ class RealGguf : public RealModel {
 
 TEST_F(RealGguf, IsRefusedWhenCut) {
   const Bytes whole = read_bytes(model_path());
-  ASSERT_EQ(error_of(whole), "");
+  ASSERT_EQ(gguf_error_of(whole), "");
   std::mt19937 random(1);
   for (int trial = 0; trial < 200; ++trial) {
     // Half the cuts in the first 20 kB, where the metadata are.
     const std::size_t size = random() % (trial % 2 ? 20000 : whole.size());
     const Bytes cut(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
-    EXPECT_TRUE(contains(error_of(cut), "remain")) << "cut at " << size;
+    EXPECT_TRUE(contains(gguf_error_of(cut), "remain")) << "cut at " << size;
   }
 }
 
@@ -358,12 +350,12 @@ TEST_F(RealGguf, NeverCrashesOnFlippedBits) {
     for (int flips = 1 + trial % 8; flips > 0; --flips) {
       flipped[random() % 15000] ^= static_cast<std::byte>(1 << random() % 8);
     }
-    error_of(flipped);
+    gguf_error_of(flipped);
   }
 }
 
 TEST_F(RealGguf, OfVersion1IsRefusedByName) {
-  EXPECT_TRUE(contains(error_of(read_bytes(test_data() / "models/stories260K-gguf-v1.gguf")),
+  EXPECT_TRUE(contains(gguf_error_of(read_bytes(test_data() / "models/stories260K-gguf-v1.gguf")),
                        "version 1 is not supported"));
 }
 

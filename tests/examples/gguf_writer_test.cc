@@ -18,8 +18,6 @@ namespace engine {
 namespace {
 
 using skim::test::error_of;
-using Floats = std::vector<float>;
-
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 std::vector<std::uint32_t> bits(const Floats& values) {
@@ -28,14 +26,8 @@ std::vector<std::uint32_t> bits(const Floats& values) {
   return out;
 }
 
-Floats floats(const Tensor& tensor) {
-  Floats out(tensor.size());
-  to_floats(tensor, out);
-  return out;
-}
-
 /// One of everything.
-GgufWriter sample_file() {
+GgufWriter written_sample() {
   GgufWriter file;
   file.text("general.name", "a sample");
   file.text("some.empty", "");
@@ -58,7 +50,7 @@ GgufWriter sample_file() {
 }
 
 TEST(GgufWriter, WritesWhatReadsBack) {
-  const Gguf file(sample_file().bytes());
+  const Gguf file(written_sample().bytes());
   EXPECT_EQ(file.text("general.name"), "a sample");
   EXPECT_EQ(file.text("some.empty"), "");
   EXPECT_EQ(file.count("some.count"), std::size_t{0x7FFFFFFF});
@@ -192,7 +184,7 @@ TEST(GgufWriter, KeepsEveryHalfAndEveryBitOfAFloat) {
 
 // After each of them the writer is as if it had not been asked.
 TEST(GgufWriter, RefusesWhatNoReaderAccepts) {
-  GgufWriter file = sample_file();
+  GgufWriter file = written_sample();
   const auto refused = [&](auto&& call) { return error_of([&] { call(file); }); };
 
   const std::string twice = "gguf: key general.name appears twice";
@@ -232,7 +224,7 @@ TEST(GgufWriter, RefusesWhatNoReaderAccepts) {
   EXPECT_EQ(tensor("w", {32}, 32, TensorType::kQ8_0),
             "gguf: tensor w: type 8 is not written, only f32 (0) and f16 (1) are");
 
-  EXPECT_EQ(file.bytes(), sample_file().bytes());
+  EXPECT_EQ(file.bytes(), written_sample().bytes());
 }
 
 TEST(GgufWriter, WritesNamesAsLongAsTheyMayBe) {
@@ -249,13 +241,13 @@ TEST(GgufWriter, WritesAFileWholeOrLeavesTheOneBefore) {
   const auto path = folder.path() / "model.gguf";
   GgufWriter().write(path);
   EXPECT_TRUE(Gguf::read(path).tensors().empty());
-  sample_file().write(path);
+  written_sample().write(path);
   EXPECT_EQ(Gguf::read(path).tensors().size(), 4u);
-  EXPECT_EQ(read_whole(path, "test"), sample_file().bytes());
+  EXPECT_EQ(read_whole(path, "test"), written_sample().bytes());
   EXPECT_EQ(folder.names(), std::vector<std::string>{"model.gguf"});
 
   const auto nowhere = folder.path() / "none" / "model.gguf";
-  EXPECT_EQ(error_of([&] { sample_file().write(nowhere); }),
+  EXPECT_EQ(error_of([&] { written_sample().write(nowhere); }),
             "cannot write \"" + nowhere.string() + "\": No such file or directory");
 }
 

@@ -22,7 +22,7 @@ namespace engine {
 namespace {
 
 /// What loading `file` as a model complains about.
-std::string error_of(const GgufParts& file) {
+std::string model_error_of(const GgufParts& file) {
   try {
     const Llama made(Gguf(file.bytes()));
     return "";
@@ -177,35 +177,35 @@ TEST(Llama, NamesTheLogitThatIsNotFinite) {
       return error.what();
     }
   };
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  constexpr float kInf = std::numeric_limits<float>::infinity();
   // A row of the embedding, which is the output head too: one logit of 259, whatever the token.
   EXPECT_EQ(error_with("token_embd.weight", 200 * 8 + 3, NAN, 80),
             "llama: at position 0 (token 70) 1 of 259 logits are not finite: that of token 200 is nan");
-  EXPECT_EQ(error_with("output_norm.weight", 3, kInfinity, 80).rfind("llama: at position 0 (token 70) ", 0), 0u);
+  EXPECT_EQ(error_with("output_norm.weight", 3, kInf, 80).rfind("llama: at position 0 (token 70) ", 0), 0u);
   EXPECT_EQ(error_with("blk.1.ffn_down.weight", 5, NAN, 80),
             "llama: at position 0 (token 70) 259 of 259 logits are not finite: that of token 0 is nan");
   EXPECT_EQ(error_with("blk.1.ffn_down.weight", 5, 0.25f, 80), "");
 }
 
 TEST(Llama, NamesTheTensorThatDoesNotFit) {
-  ASSERT_EQ(error_of(tiny_model()), "");
+  ASSERT_EQ(model_error_of(tiny_model()), "");
   const GgufParts right = tiny_model();
   for (std::size_t i = 0; i < right.tensors.size(); ++i) {
     const std::string name = right.tensors[i].name;
     GgufParts renamed = right;
     renamed.tensors[i].name = "another";
-    EXPECT_EQ(error_of(renamed), "gguf: tensor " + name + " is missing");
+    EXPECT_EQ(model_error_of(renamed), "gguf: tensor " + name + " is missing");
 
     GgufParts reshaped = right;  // as many values, another shape
     auto& dims = reshaped.tensors[i].dims;
     reshaped.tensors[i].rank = 3;
     dims.resize(3, 1);
-    const std::string wrong = error_of(reshaped);
+    const std::string wrong = model_error_of(reshaped);
     EXPECT_EQ(wrong.rfind("gguf: tensor " + name + " is ", 0), 0u) << wrong;
   }
   GgufParts extra = tiny_model();
   extra.f32_tensor("blk.0.attn_q.bias", {8}, std::vector<float>(8));
-  EXPECT_EQ(error_of(extra), "gguf: tensor blk.0.attn_q.bias is not supported");
+  EXPECT_EQ(model_error_of(extra), "gguf: tensor blk.0.attn_q.bias is not supported");
 }
 
 TEST(Llama, NamesTheKeyThatDoesNotFit) {
@@ -213,7 +213,7 @@ TEST(Llama, NamesTheKeyThatDoesNotFit) {
     GgufParts file;
     write_shape(file, told);
     write_weights(file, {});
-    return error_of(file);
+    return model_error_of(file);
   };
   EXPECT_EQ(error_of_shape({}), "");
   EXPECT_EQ(error_of_shape({.layers = 0}), "gguf: key llama.block_count is 0");
@@ -240,7 +240,7 @@ TEST(Llama, NamesTheKeyThatDoesNotFit) {
   const auto error_with = [](const std::function<void(GgufParts&)>& add) {
     GgufParts file = tiny_model();
     add(file);
-    return error_of(file);
+    return model_error_of(file);
   };
   EXPECT_EQ(error_with([](auto& f) { f.u32("llama.attention.value_length", 3); }),
             "gguf: key llama.attention.value_length is 3 but keys have 2");
@@ -263,13 +263,13 @@ TEST(Llama, NamesTheKeyThatDoesNotFit) {
   write_shape(vocabulary, {});
   write_tokenizer(vocabulary, {{"a", 0}});
   write_weights(vocabulary, {});
-  EXPECT_EQ(error_of(vocabulary),
+  EXPECT_EQ(model_error_of(vocabulary),
             "gguf: tensor token_embd.weight has 259 rows but key tokenizer.ggml.tokens has 260 "
             "elements");
   GgufParts other;
   other.text("general.architecture", "gpt2");
-  EXPECT_EQ(error_of(other), "gguf: key general.architecture is gpt2, but only llama is supported");
-  EXPECT_EQ(error_of(GgufParts()), "gguf: key general.architecture is missing");
+  EXPECT_EQ(model_error_of(other), "gguf: key general.architecture is gpt2, but only llama is supported");
+  EXPECT_EQ(model_error_of(GgufParts()), "gguf: key general.architecture is missing");
 }
 
 class RealLlama : public RealModel {

@@ -37,7 +37,7 @@ GgufParts model_with(std::string_view key, const Value& value) {
 }
 
 /// What loading `file` complains about, or "".
-std::string error_of(const GgufParts& file) {
+std::string loading_error_of(const GgufParts& file) {
   try {
     const Gguf gguf(file.bytes());
     const Tokenizer tokenizer(gguf);
@@ -141,7 +141,7 @@ TEST(Metadata, IsUsedOrRefusedByName) {
   };
   for (const Row& row : rows) {
     const std::string wanted = *row.error ? "gguf: " + std::string(row.error) : "";
-    EXPECT_EQ(error_of(model_with(row.key, row.value)), wanted) << row.key;
+    EXPECT_EQ(loading_error_of(model_with(row.key, row.value)), wanted) << row.key;
   }
 }
 
@@ -149,7 +149,7 @@ TEST(Metadata, SaysWhichShardItIs) {
   GgufParts second;  // as llama.cpp writes it: no word of the model
   write(second, "split.no", 1u);
   write(second, "split.count", 3u);
-  EXPECT_EQ(error_of(second).rfind("gguf: key tokenizer", 0), 0u);
+  EXPECT_EQ(loading_error_of(second).rfind("gguf: key tokenizer", 0), 0u);
   EXPECT_THROW(Llama(Gguf(second.bytes())), std::runtime_error);
   try {
     const Llama llama(Gguf(second.bytes()));
@@ -203,19 +203,19 @@ TEST(Metadata, EveryRowOfTheContractHolds) {
     if (has_already(key)) continue;
     if (rule.use == Use::kMust) {
       const Value right = right_value(rule);
-      EXPECT_EQ(error_of(model_with(key, right)), "");
+      EXPECT_EQ(loading_error_of(model_with(key, right)), "");
       EXPECT_EQ(logits_of(model_with(key, right)), expected) << key;
-      const std::string error = error_of(model_with(key, wrong_value(right)));
+      const std::string error = loading_error_of(model_with(key, wrong_value(right)));
       EXPECT_EQ(error.rfind("gguf: key " + key + " is ", 0), 0u) << key << ": " << error;
       ++refused;
     } else if (rule.use == Use::kHarmless) {
       for (const Value& value : {Value(7u), Value(0.5f), Value(true), Value("text")}) {
-        EXPECT_EQ(error_of(model_with(key, value)), "") << key;
+        EXPECT_EQ(loading_error_of(model_with(key, value)), "") << key;
         EXPECT_EQ(logits_of(model_with(key, value)), expected) << key;
       }
       ++harmless;
     } else if (rule.use == Use::kRefused) {
-      EXPECT_EQ(error_of(model_with(key, 7u)).rfind("gguf: key " + key + " is 7", 0), 0u) << key;
+      EXPECT_EQ(loading_error_of(model_with(key, 7u)).rfind("gguf: key " + key + " is 7", 0), 0u) << key;
     }
   }
   EXPECT_GT(refused, 20u);
@@ -226,7 +226,7 @@ TEST(Metadata, EveryRowOfTheContractHolds) {
 TEST(Metadata, EveryUsedKeyIsRead) {
   for (const MetadataRule& rule : metadata_rules()) {
     if (rule.use != Use::kUsed || has_already(rule.key)) continue;
-    const std::string error = error_of(model_with(rule.key, "a text"));
+    const std::string error = loading_error_of(model_with(rule.key, "a text"));
     EXPECT_EQ(error.rfind("gguf: key " + std::string(rule.key) + " should be ", 0), 0u)
         << rule.key << ": " << error;
   }

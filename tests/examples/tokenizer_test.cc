@@ -37,7 +37,7 @@ std::string decode(const Tokenizer& tokenizer, const Tokens& tokens) {
 }
 
 /// What making a tokenizer of `file` complains about.
-std::string error_of(const GgufParts& file) {
+std::string tokenizer_error_of(const GgufParts& file) {
   try {
     const Tokenizer made(Gguf(file.bytes()));
     return "";
@@ -171,7 +171,7 @@ TEST(Tokenizer, NeedsBosOnlyWhereTextsBeginWithIt) {
   file.texts("tokenizer.ggml.tokens", {"</s>", "▁", "a"});
   file.numbers<float>("tokenizer.ggml.scores", 6, {0, 0, 0});
   file.u32("tokenizer.ggml.eos_token_id", 0);
-  EXPECT_EQ(error_of(file), "gguf: key tokenizer.ggml.bos_token_id is missing");
+  EXPECT_EQ(tokenizer_error_of(file), "gguf: key tokenizer.ggml.bos_token_id is missing");
   file.flag("tokenizer.ggml.add_bos_token", false);
   const Tokenizer t{Gguf(file.bytes())};
   EXPECT_EQ(t.encode("a"), (Tokens{1, 2}));
@@ -217,10 +217,10 @@ TEST(Tokenizer, TakesLongTextsInItsStride) {
 }
 
 TEST(Tokenizer, NamesWhatIsWrongWithAFile) {
-  EXPECT_EQ(error_of(GgufParts()), "gguf: key tokenizer.ggml.model is missing");
+  EXPECT_EQ(tokenizer_error_of(GgufParts()), "gguf: key tokenizer.ggml.model is missing");
   GgufParts gpt2;
   gpt2.text("tokenizer.ggml.model", "gpt2");
-  EXPECT_EQ(error_of(gpt2), "gguf: key tokenizer.ggml.model is gpt2, but only llama is supported");
+  EXPECT_EQ(tokenizer_error_of(gpt2), "gguf: key tokenizer.ggml.model is gpt2, but only llama is supported");
 
   const auto with = [](const std::vector<std::string>& texts, const std::vector<float>& scores,
                        const std::vector<std::int32_t>& kinds, std::uint32_t bos) {
@@ -231,7 +231,7 @@ TEST(Tokenizer, NamesWhatIsWrongWithAFile) {
     made.numbers("tokenizer.ggml.token_type", 5, kinds);
     made.u32("tokenizer.ggml.bos_token_id", bos);
     made.u32("tokenizer.ggml.eos_token_id", 0);
-    return error_of(made);
+    return tokenizer_error_of(made);
   };
   EXPECT_EQ(with({"a", "b"}, {0, 0}, {1, 1}, 1), "");
   EXPECT_EQ(with({"a", "b"}, {0}, {1, 1}, 1),

@@ -7,6 +7,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "fuzz/head.h"
@@ -35,18 +36,24 @@ void expect_same_indexes(Grown& a, Grown& b) {
   expect(same_buffer("left out", a.means.left_out(), b.means.left_out()), "means");
 }
 
-/// The first n positions.
-ContiguousKv<K> first_of(const test::Problem<K>& p, std::size_t n) {
-  ContiguousKv<K> kv = p.kv();
-  kv.keys.rows = kv.values.rows = n;
-  return kv;
-}
-
 /// Any bytes as new keys and values of the positions from `first` on: what speculation and beam search do.
 void overwrite(test::Problem<K>& p, std::size_t first, std::uint8_t seed) {
   Noise noise(seed);
   for (std::size_t i = first * p.shape.d; i < p.keys.size(); ++i) p.keys[i] = test::stored<K>(double{noise()});
   for (std::size_t i = first * p.shape.d_v; i < p.values.size(); ++i) p.values[i] = test::stored<K>(double{noise()});
+}
+
+/// Room for n positions of `p`, whatever kind of index it is.
+template <class Index>
+void make_room(Index& index, std::size_t n, const test::Problem<K>& p) {
+  const auto positions = static_cast<Position>(n);
+  if constexpr (std::is_same_v<Index, PageMeans>) {
+    reserve(index, positions, p.shape.d, p.shape.d_v);
+  } else if constexpr (std::is_same_v<Index, LshTables>) {
+    reserve(index, positions);
+  } else {
+    reserve(index, positions, p.shape.d);
+  }
 }
 
 template <class Call>
@@ -73,7 +80,7 @@ void run(Input& in) {
   Workspace ws;
 
   for (int steps = 0; steps < 12 && !in.empty(); ++steps) {
-    switch (in.between(0, 6)) {
+    switch (in.between(0, 8)) {
       case 0:
       case 1: {  // one by one
         for (std::size_t more = std::min(in.between(1, 20), shape.n - n); more > 0; --more) {
@@ -113,6 +120,16 @@ void run(Input& in) {
           narrow.keys.cols -= 1;
           expect_refused([&] { append(index, narrow); }, "keys of other columns");
         });
+        break;
+      }
+      case 7: {  // memory beforehand
+        const std::size_t room = in.between(0, shape.n);
+        grown.each([&](auto& index) { make_room(index, room, p); });
+        break;
+      }
+      case 8: {  // a copy goes on in its place
+        const Grown copy = grown;
+        grown = copy;
         break;
       }
     }

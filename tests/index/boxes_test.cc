@@ -42,7 +42,7 @@ PageBoxes fresh(const Kv& kv, std::size_t page_size) {
   return boxes;
 }
 
-testing::AssertionResult same_bits(const PageBoxes& a, const PageBoxes& b) {
+testing::AssertionResult same_boxes(const PageBoxes& a, const PageBoxes& b) {
   if (a.size() != b.size()) return testing::AssertionFailure() << "sizes " << a.size() << " and " << b.size();
   if (a.pages() != b.pages()) return testing::AssertionFailure() << "pages " << a.pages() << " and " << b.pages();
   const auto equal = [](const auto& x, const auto& y) {
@@ -59,7 +59,7 @@ __extension__ using Wide = __int128;
 Wide in_units(float x) { return static_cast<Wide>(std::ldexp(static_cast<double>(x), 64)); }
 
 /// Centre and half-width of channel c of a page.
-float centre_of(const PageBoxes& boxes, std::size_t page, std::size_t c) {
+float box_centre_of(const PageBoxes& boxes, std::size_t page, std::size_t c) {
   return to_float(BoxAccess::boxes(boxes)[page * 2 * boxes.key_dim() + c]);
 }
 float width_of(const PageBoxes& boxes, std::size_t page, std::size_t c) {
@@ -112,7 +112,7 @@ TYPED_TEST(BoxesOf, HoldEveryKeyExactly) {
     for (std::size_t p = 0; p < boxes.pages(); ++p) {
       double of_centre = 0, of_width = 0;
       for (std::size_t c = 0; c < d; ++c) {
-        const Wide centre = in_units(centre_of(boxes, p, c)), width = in_units(width_of(boxes, p, c));
+        const Wide centre = in_units(box_centre_of(boxes, p, c)), width = in_units(width_of(boxes, p, c));
         Wide most = 0;
         for (std::size_t t = 0; t < page; ++t) {
           const Wide x = in_units(stored.row(p * page + t)[c]), off = x > centre ? x - centre : centre - x;
@@ -121,7 +121,7 @@ TYPED_TEST(BoxesOf, HoldEveryKeyExactly) {
         }
         // Not larger than rounding it outwards takes: an eighth bit.
         ASSERT_LE(static_cast<double>(width), static_cast<double>(most) * (1 + 0x1p-7)) << p << " " << c;
-        of_centre += std::pow(static_cast<double>(centre_of(boxes, p, c)), 2);
+        of_centre += std::pow(static_cast<double>(box_centre_of(boxes, p, c)), 2);
         of_width += std::pow(static_cast<double>(width_of(boxes, p, c)), 2);
       }
       const double reach = std::sqrt(of_centre) + std::sqrt(of_width);
@@ -136,7 +136,7 @@ TEST(Boxes, OfEqualKeysArePoints) {
   const Stored<float> stored(std::vector<float>(16 * 5, 1.5f), 5);
   const PageBoxes boxes = fresh(stored.kv(), 16);
   for (std::size_t c = 0; c < 5; ++c) {
-    EXPECT_EQ(centre_of(boxes, 0, c), 1.5f);
+    EXPECT_EQ(box_centre_of(boxes, 0, c), 1.5f);
     EXPECT_EQ(width_of(boxes, 0, c), 0.0f);
   }
 }
@@ -147,7 +147,7 @@ TEST(Boxes, ADifferenceWithManyDigitsIsRoundedUp) {
   rows[3] = 1.0f;
   rows[7] = -0x1p-100f;  // the centre is 0.5; its distance is .5 + 2^-100
   const PageBoxes boxes = fresh(Stored<float>(rows, 1).kv(), 16);
-  EXPECT_EQ(centre_of(boxes, 0, 0), 0.5f);
+  EXPECT_EQ(box_centre_of(boxes, 0, 0), 0.5f);
   EXPECT_EQ(width_of(boxes, 0, 0), 0.50390625f);
 }
 
@@ -172,7 +172,7 @@ void grow_and_shrink(const Kv& whole, std::size_t page_size, std::uint64_t seed)
         break;
       }
     }
-    ASSERT_TRUE(same_bits(boxes, fresh(first_of(whole, static_cast<std::size_t>(boxes.size())), page_size)))
+    ASSERT_TRUE(same_boxes(boxes, fresh(first_of(whole, static_cast<std::size_t>(boxes.size())), page_size)))
         << "after step " << step;
   }
 }
@@ -184,9 +184,9 @@ TYPED_TEST(BoxesOf, AreTheSameHoweverKeysArrive) {
     grow_and_shrink(p.kv(), page, page);
     const InPages<TypeParam, TypeParam> pages(p, 7, Adjacency::kAdjacent);
     grow_and_shrink(pages.kv(), page, page + 1);
-    EXPECT_TRUE(same_bits(fresh(p.kv(), page), fresh(pages.kv(), page)));
+    EXPECT_TRUE(same_boxes(fresh(p.kv(), page), fresh(pages.kv(), page)));
     const Strided<TypeParam, TypeParam> strided(p, 3, 2);
-    EXPECT_TRUE(same_bits(fresh(p.kv(), page), fresh(strided.kv(), page)));
+    EXPECT_TRUE(same_boxes(fresh(p.kv(), page), fresh(strided.kv(), page)));
   }
 }
 
@@ -215,7 +215,7 @@ TYPED_TEST(BoxesOf, APageWithAKeyThatIsNotFiniteHasNone) {
       EXPECT_EQ(std::isinf(BoxAccess::reach(boxes)[page]), page == 1);
       for (std::size_t c = 0; c < 9; ++c) {
         if (page == 1) {
-          EXPECT_EQ(centre_of(boxes, page, c), 0.0f);
+          EXPECT_EQ(box_centre_of(boxes, page, c), 0.0f);
           EXPECT_EQ(width_of(boxes, page, c), 0.0f);
         } else {
           EXPECT_GT(width_of(boxes, page, c), 0.0f);
@@ -242,7 +242,7 @@ TEST(Boxes, OfHugeAndTinyKeys) {
   EXPECT_TRUE(std::isfinite(BoxAccess::reach(boxes)[2]));
   for (std::size_t page = 2; page < 5; ++page) {
     for (std::size_t t = 0; t < 16; ++t) {
-      EXPECT_LE(std::abs(static_cast<double>(rows[page * 16 + t]) - static_cast<double>(centre_of(boxes, page, 0))),
+      EXPECT_LE(std::abs(static_cast<double>(rows[page * 16 + t]) - static_cast<double>(box_centre_of(boxes, page, 0))),
                 static_cast<double>(width_of(boxes, page, 0)));
     }
     EXPECT_GT(BoxAccess::reach(boxes)[page], 0.0f);
@@ -259,7 +259,7 @@ TEST(Boxes, WhatDoesNotFitIsRefused) {
   expect_error([&] { append(boxes, other.kv(), 0); }, {"9", "8"});
   expect_error([&] { truncate(boxes, p.kv(), 101); }, {"100", "101"});
   expect_error([&] { truncate(boxes, p.kv(), -1); }, {"100", "-1"});
-  EXPECT_TRUE(same_bits(boxes, fresh(p.kv(), 16))) << "an error changed something";
+  EXPECT_TRUE(same_boxes(boxes, fresh(p.kv(), 16))) << "an error changed something";
   const std::vector<float> wide(16385, 0.0f);
   const auto of_columns = [&](std::size_t d) { return ContiguousKv<float>{{wide.data(), 1, d}, {wide.data(), 1, 1}}; };
   expect_error([&] { fresh(of_columns(16385), 16); }, {"16385", "16384"});
@@ -267,7 +267,7 @@ TEST(Boxes, WhatDoesNotFitIsRefused) {
   // Emptied, they take keys of another size.
   truncate(boxes, p.kv(), 0);
   append(boxes, other.kv());
-  EXPECT_TRUE(same_bits(boxes, fresh(other.kv(), 16)));
+  EXPECT_TRUE(same_boxes(boxes, fresh(other.kv(), 16)));
 }
 
 TEST(Boxes, TravelWithTheirHead) {

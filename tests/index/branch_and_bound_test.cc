@@ -85,7 +85,7 @@ void expect_exact(const Query& q, const Kv& kv, const PageBoxes& boxes, std::siz
   EXPECT_TRUE(same(select(stack(TopK{3}, exactly(k)), q, indexed), select(stack(TopK{3}, TopK{k}), q, kv)));
 }
 
-constexpr float kSlopes[] = {0.001f, -0.0005f, 0.0f, 0.002f};
+constexpr float kMixedSlopes[] = {0.001f, -0.0005f, 0.0f, 0.002f};
 
 template <class K>
 class BranchAndBoundOf : public testing::Test {};
@@ -100,8 +100,8 @@ TYPED_TEST(BranchAndBoundOf, IsTopK) {
              {},
              {.scale = -0.2},
              {.soft_cap = 5.0},
-             {.alibi_slopes = kSlopes},
-             {.scale = 0.1, .soft_cap = 3.0, .alibi_slopes = kSlopes}}) {
+             {.alibi_slopes = kMixedSlopes},
+             {.scale = 0.1, .soft_cap = 3.0, .alibi_slopes = kMixedSlopes}}) {
       Query q = p.query();
       q.logit = rule;
       for (const std::size_t k : {1u, 17u, 80u, 300u}) expect_exact(q, p.kv(), boxes, k);

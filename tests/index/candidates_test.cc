@@ -183,15 +183,6 @@ TYPED_TEST(BoundsOf, AreNeverViolated) {
 
 constexpr TopK exact_by_sketch(const Budget& k) { return {.budget = k, .by = Source::kSketch8, .exact = true}; }
 
-std::vector<Position> positions_of(const Selection& selection) {
-  std::vector<Position> all;
-  for (const Weighted& w : list_of(selection)) {
-    EXPECT_EQ(w.weight, 1.0);
-    all.push_back(w.position);
-  }
-  return all;
-}
-
 /// The same positions as by reading every key, for a group and for each of its heads, flat and in pages; alone and
 /// after sinks and a window.
 template <class K>
@@ -203,15 +194,15 @@ void expect_brute_force(const Problem<K>& p, const Query& query, const Sketch8& 
   }
   for (const Query& q : queries) {
     for (const std::size_t k : budgets) {
-      const auto expected = positions_of(select(TopK{k}, q, p.kv()));
-      ASSERT_EQ(positions_of(select(exact_by_sketch(k), q, with_index(p.kv(), sketch))), expected) << "k " << k;
-      ASSERT_EQ(positions_of(select(exact_by_sketch(k), q, with_index(pages.kv(), sketch))), expected) << "k " << k;
-      const auto rest = positions_of(select(stack(Sinks{5}, Window{33}, TopK{k}), q, p.kv()));
-      ASSERT_EQ(positions_of(select(stack(Sinks{5}, Window{33}, exact_by_sketch(k)), q, with_index(p.kv(), sketch))), rest)
+      const auto expected = unweighted_positions_of(select(TopK{k}, q, p.kv()));
+      ASSERT_EQ(unweighted_positions_of(select(exact_by_sketch(k), q, with_index(p.kv(), sketch))), expected) << "k " << k;
+      ASSERT_EQ(unweighted_positions_of(select(exact_by_sketch(k), q, with_index(pages.kv(), sketch))), expected) << "k " << k;
+      const auto rest = unweighted_positions_of(select(stack(Sinks{5}, Window{33}, TopK{k}), q, p.kv()));
+      ASSERT_EQ(unweighted_positions_of(select(stack(Sinks{5}, Window{33}, exact_by_sketch(k)), q, with_index(p.kv(), sketch))), rest)
           << "k " << k << " after sinks and window";
       // After a stage that reads every key the logits are known, and not computed again.
-      ASSERT_EQ(positions_of(select(stack(TopK{7}, exact_by_sketch(k)), q, with_index(p.kv(), sketch))),
-                positions_of(select(stack(TopK{7}, TopK{k}), q, p.kv())))
+      ASSERT_EQ(unweighted_positions_of(select(stack(TopK{7}, exact_by_sketch(k)), q, with_index(p.kv(), sketch))),
+                unweighted_positions_of(select(stack(TopK{7}, TopK{k}), q, p.kv())))
           << "k " << k << " after top-k";
     }
   }
@@ -311,7 +302,7 @@ TEST(Candidates, LooseBoundsFallBackToAllKeys) {
     const Sketch8 sketch = sketch_of<Sketch8>(p.kv());
     const auto kv = with_index(p.kv(), sketch);
     EXPECT_EQ(keys_read(exact_by_sketch(20), p.query(), kv), n);
-    EXPECT_EQ(positions_of(select(exact_by_sketch(20), p.query(), kv)), positions_of(select(TopK{20}, p.query(), p.kv())));
+    EXPECT_EQ(unweighted_positions_of(select(exact_by_sketch(20), p.query(), kv)), unweighted_positions_of(select(TopK{20}, p.query(), p.kv())));
   }
 }
 
@@ -322,7 +313,7 @@ TEST(Candidates, AreTheFirstByTheIndex) {
   const auto kv = sketches.beside(p.kv());
   for (const Source by : {Source::kSketch1, Source::kSketch4, Source::kSketch8}) {
     for (const std::size_t candidates : {10u, 40u, 200u}) {
-      const auto named = positions_of(select(TopK{candidates, by}, p.query(), kv));
+      const auto named = unweighted_positions_of(select(TopK{candidates, by}, p.query(), kv));
       ASSERT_EQ(named.size(), candidates);
       const auto exact = pooled_logits(p.query().resolved(1000), p.kv());
       std::vector<Position> expected = named;
@@ -331,7 +322,7 @@ TEST(Candidates, AreTheFirstByTheIndex) {
       });
       expected.resize(10);
       std::sort(expected.begin(), expected.end());
-      EXPECT_EQ(positions_of(select(TopK{10, by, candidates}, p.query(), kv)), expected) << name_of(by) << ", " << candidates;
+      EXPECT_EQ(unweighted_positions_of(select(TopK{10, by, candidates}, p.query(), kv)), expected) << name_of(by) << ", " << candidates;
     }
   }
 }
@@ -355,9 +346,9 @@ TEST(Candidates, BesideKnownLogits) {
   for (const Position first : {0, 1, 100, 333}) {
     Query q = p.query();
     q.visible.first = first;
-    const Given same{positions_of(select(TopK{7}, q, p.kv()))};
+    const Given same{unweighted_positions_of(select(TopK{7}, q, p.kv()))};
     const TopK ten{10, Source::kSketch4, 40};
-    EXPECT_EQ(positions_of(select(stack(TopK{7}, ten), q, kv)), positions_of(select(stack(same, ten), q, kv))) << first;
+    EXPECT_EQ(unweighted_positions_of(select(stack(TopK{7}, ten), q, kv)), unweighted_positions_of(select(stack(same, ten), q, kv))) << first;
   }
 }
 
@@ -367,8 +358,8 @@ TEST(Candidates, NoFewerThanAreSelected) {
   const auto kv = sketches.beside(p.kv());
   const Budget few[] = {1, fraction(0), fraction(0.01)};
   for (const Budget& candidates : few) {
-    EXPECT_EQ(positions_of(select(TopK{50, Source::kSketch4, candidates}, p.query(), kv)),
-              positions_of(select(TopK{50, Source::kSketch4}, p.query(), kv)));
+    EXPECT_EQ(unweighted_positions_of(select(TopK{50, Source::kSketch4, candidates}, p.query(), kv)),
+              unweighted_positions_of(select(TopK{50, Source::kSketch4}, p.query(), kv)));
   }
 }
 
@@ -376,8 +367,8 @@ TEST(Candidates, NoFewerThanAreSelected) {
 TEST(Candidates, AllOfThemIsTopK) {
   const auto p = random_problem<float>({600, 16, 1, 2}, 5);
   const Sketches sketches(p.kv());
-  EXPECT_EQ(positions_of(select(TopK{50, Source::kSketch1, 1000}, p.query(), sketches.beside(p.kv()))),
-            positions_of(select(TopK{50}, p.query(), p.kv())));
+  EXPECT_EQ(unweighted_positions_of(select(TopK{50, Source::kSketch1, 1000}, p.query(), sketches.beside(p.kv()))),
+            unweighted_positions_of(select(TopK{50}, p.query(), p.kv())));
 }
 
 }  // namespace

@@ -52,13 +52,6 @@ std::vector<Position> best(const float* scores, Position first, Position last, s
   return order;
 }
 
-std::vector<Position> positions_of(const Selection& selection) {
-  std::vector<Position> positions;
-  for (const Weighted& w : list_of(selection)) positions.push_back(w.position);
-  std::sort(positions.begin(), positions.end());
-  return positions;
-}
-
 TEST(ExternalScores, KnowTheirSize) {
   const Table table(3, 10, 1);
   EXPECT_EQ(table.view().size(), 10);
@@ -211,10 +204,10 @@ struct Priority {
   std::vector<float> log_proposal;
   std::size_t budget;
 
-  std::vector<Chosen> operator()(std::vector<float> u) const {
+  std::vector<Drawn> operator()(std::vector<float> u) const {
     Workspace ws;
     const auto sample = HWY_NAMESPACE::priority_sample(log_proposal.data(), u.data(), u.size(), budget, ws);
-    std::vector<Chosen> chosen;
+    std::vector<Drawn> chosen;
     for (std::size_t j = 0; j < sample.count; ++j) {
       chosen.push_back({sample.ranks[j], std::exp(sample.log_weight(log_proposal[sample.ranks[j]]))});
     }
@@ -256,7 +249,7 @@ TEST(ExternalScores, BadScoresBiasNothing) {
           std::vector<float> u(row.size());
           for (float& x : u) x = uniform(generator);
           if (draw == 5) std::fill(u.begin(), u.end(), 0.5f);
-          for (const Chosen& c : Priority{proposal, budget}(u)) EXPECT_NE(row[c.rank], -kInfinite);
+          for (const Drawn& c : Priority{proposal, budget}(u)) EXPECT_NE(row[c.rank], -kInfinite);
           for (std::size_t i = 0; i < u.size(); ++i) {
             if (row[i] == -kInfinite) continue;
             EXPECT_TRUE(is_unbiased_at(u, i, 1e-6 + 8 * 0x1p-24 * 16, Priority{proposal, budget})) << budget;

@@ -16,22 +16,6 @@
 namespace skim::test {
 namespace {
 
-template <class K>
-ContiguousKv<K> first_of(const Problem<K>& p, std::size_t n) {
-  auto kv = p.kv();
-  kv.keys.rows = kv.values.rows = n;
-  return kv;
-}
-
-template <class K>
-Problem<K> part_of(const Problem<K>& p, std::size_t n) {
-  Problem<K> part = p;
-  part.shape.n = n;
-  part.keys.resize(n * row_values<K>(p.shape.d));
-  part.values.resize(n * row_values<K>(p.shape.d_v));
-  return part;
-}
-
 std::shared_ptr<const LshPlanes> planes_of(std::size_t d, std::size_t bits, std::size_t tables) {
   return std::make_shared<const LshPlanes>(d, bits, tables, 7);
 }

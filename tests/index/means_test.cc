@@ -21,13 +21,6 @@ namespace skim::test {
 namespace {
 
 /// The first n positions of a problem.
-template <class K>
-ContiguousKv<K> first_of(const Problem<K>& p, std::size_t n) {
-  ContiguousKv<K> kv = p.kv();
-  kv.keys.rows = kv.values.rows = n;
-  return kv;
-}
-
 template <class Kv>
 PageMeans built(const Kv& kv, std::size_t page) {
   PageMeans means(page);

@@ -14,7 +14,7 @@
 namespace skim::test {
 namespace {
 
-constexpr std::size_t kN = 1024, kQueries = 24, kWanted = 48;
+constexpr std::size_t kLength = 1024, kAsked = 24, kWanted = 48;
 
 /// Keys of which some are outliers: `size` in all channels, or in one.
 struct Spoilt {
@@ -23,8 +23,8 @@ struct Spoilt {
 
   /// at: in each segment of `segment`.
   Spoilt(std::size_t d, std::size_t segment, const std::vector<std::size_t>& at, float size, bool row)
-      : p(random_problem<float>({kN, d, 4, kQueries}, d)) {
-    for (std::size_t first = 0; first < kN; first += segment) {
+      : p(random_problem<float>({kLength, d, 4, kAsked}, d)) {
+    for (std::size_t first = 0; first < kLength; first += segment) {
       for (const std::size_t t : at) {
         const std::size_t i = first + t;
         outliers.push_back(i);
@@ -43,9 +43,9 @@ struct Spoilt {
   template <class Kv>
   double recall(Source by, const Kv& kv) const {
     std::size_t found = 0, all = 0;
-    for (std::size_t r = 0; r < kQueries; ++r) {
+    for (std::size_t r = 0; r < kAsked; ++r) {
       const Query q = p.query().head(r);
-      std::vector<bool> chosen(kN);
+      std::vector<bool> chosen(kLength);
       const auto count = static_cast<int>(kWanted + outliers.size());
       const Selection ranked = select(TopK{count, by}, q, kv), exact = select(TopK{count}, q, kv);
       for (const Pick& pick : ranked.picks()) chosen[static_cast<std::size_t>(pick.position)] = true;
@@ -95,7 +95,7 @@ TEST(Outliers, CostTheOthersNoRecall) {
 TEST(Outliers, InShortSegmentsAndOfManySizes) {
   const Spoilt without(32, 64, {5, 33}, 0, true);
   Spoilt with(32, 64, {5}, 1e30f, true);
-  for (std::size_t i = 33; i < kN; i += 64) {
+  for (std::size_t i = 33; i < kLength; i += 64) {
     with.outliers.push_back(i);
     for (std::size_t c = 0; c < 32; ++c) with.p.keys[i * 32 + c] = 1e3f;
   }
@@ -109,7 +109,7 @@ TEST(Outliers, LeaveBoundsBounds) {
     const Spoilt with(32, 256, {9, 200}, size, true);
     const Sketch8 sketch = sketched<Sketch8>(with, 256);
     const auto kv = with_index(with.p.kv(), sketch);
-    for (std::size_t r = 0; r < kQueries; ++r) {
+    for (std::size_t r = 0; r < kAsked; ++r) {
       const Query q = with.p.query().head(r);
       const Selection by_bounds = select(TopK{.budget = 20, .by = Source::kSketch8, .exact = true}, q, kv);
       const Selection exact = select(TopK{20}, q, kv);
@@ -124,7 +124,7 @@ TEST(Outliers, ASketchDependsOnTheKeysAlone) {
   const Spoilt with(32, 256, {9, 200}, 1e4f, true);
   const auto grown = [&]<class S>(S sketch) {
     auto kv = with.p.kv();
-    for (std::size_t n = 0; n <= kN; n += 37) {
+    for (std::size_t n = 0; n <= kLength; n += 37) {
       kv.keys.rows = kv.values.rows = n;
       append(sketch, kv);
       if (n == 37 * 20) truncate(sketch, kv, 300);
@@ -144,9 +144,9 @@ TEST(Outliers, AreLeftOutOfMeans) {
     PageMeans means, clean;
     append(means, with.p.kv());
     append(clean, without.p.kv());
-    ASSERT_EQ(means.left_out().size(), kN / 64);
+    ASSERT_EQ(means.left_out().size(), kLength / 64);
     EXPECT_EQ(clean.left_out().size(), 0u);
-    for (std::size_t j = 0; j < kN / 64; ++j) {
+    for (std::size_t j = 0; j < kLength / 64; ++j) {
       EXPECT_EQ(means.left_out()[j], static_cast<Position>(j * 64 + 20));
       for (std::size_t c = 0; c < 32; ++c) {
         EXPECT_NEAR(to_float(means.rows().keys.row(j)[c]), to_float(clean.rows().keys.row(j)[c]), 0.1);

@@ -15,8 +15,7 @@ namespace {
 
 namespace kernel = HWY_NAMESPACE;
 
-constexpr Source kSketched[] = {Source::kSketch1, Source::kSketch4, Source::kSketch8};
-constexpr float kSlopes[] = {0.001f, 0.0005f, 0.002f};
+constexpr float kSmallSlopes[] = {0.001f, 0.0005f, 0.002f};
 
 /// The first `count` unselected positions by a stable sort of all scores, pooled over the heads by the largest.
 template <class Kv>
@@ -82,7 +81,7 @@ TEST(Ranked, WhateverIsVisible) {
 TEST(Ranked, UnderEveryRule) {
   const auto p = random_problem<BF16>({18000, 16, 1, 3}, 2);
   const Sketches sketches(p.kv());
-  for (const LogitRule& rule : {LogitRule{.soft_cap = 2}, LogitRule{.alibi_slopes = kSlopes}, LogitRule{.scale = -0.4}}) {
+  for (const LogitRule& rule : {LogitRule{.soft_cap = 2}, LogitRule{.alibi_slopes = kSmallSlopes}, LogitRule{.scale = -0.4}}) {
     Query q = p.query();
     q.logit = rule;
     expect_first(q, sketches.beside(p.kv()), {170});

@@ -14,7 +14,7 @@
 namespace skim::test {
 namespace {
 
-constexpr std::size_t kN = HWY_NAMESPACE::kLanes<float>;
+constexpr std::size_t kTogether = HWY_NAMESPACE::kLanes<float>;
 constexpr std::size_t kSizes[] = {8, 16, 32, 64, 128, 256, 512, 1024};
 
 /// kLanes vectors of normal numbers, [size, kLanes], aligned.
@@ -22,14 +22,14 @@ Buffer<float> vectors(std::size_t size, unsigned seed) {
   std::mt19937_64 generator(seed);
   std::normal_distribution<float> normal;
   Buffer<float> x;
-  x.resize(size * kN);
+  x.resize(size * kTogether);
   for (float& v : x) v = normal(generator);
   return x;
 }
 
 double dot(const Buffer<float>& x, std::size_t size, std::size_t a, std::size_t b) {
   double sum = 0;
-  for (std::size_t c = 0; c < size; ++c) sum += double{x[c * kN + a]} * double{x[c * kN + b]};
+  for (std::size_t c = 0; c < size; ++c) sum += double{x[c * kTogether + a]} * double{x[c * kTogether + b]};
   return sum;
 }
 
@@ -42,8 +42,8 @@ TEST(Rotate, KeepsDotProducts) {
     const Buffer<float> before = vectors(size, 1);
     Buffer<float> after = before;
     HWY_NAMESPACE::rotate(after.data(), size);
-    for (std::size_t a = 0; a < kN; ++a) {
-      for (std::size_t b = 0; b < kN; ++b) {
+    for (std::size_t a = 0; a < kTogether; ++a) {
+      for (std::size_t b = 0; b < kTogether; ++b) {
         const double lengths = std::sqrt(dot(before, size, a, a) * dot(before, size, b, b));
         EXPECT_NEAR(dot(after, size, a, b), dot(before, size, a, b), 2.1 * error_of(size) * lengths) << size;
       }
@@ -58,7 +58,7 @@ TEST(Rotate, IsThreeRoundsOfSignsAndHadamard) {
     Buffer<float> after = before;
     HWY_NAMESPACE::rotate(after.data(), size);
     std::vector<double> x(size), y(size);
-    for (std::size_t c = 0; c < size; ++c) x[c] = before[c * kN];
+    for (std::size_t c = 0; c < size; ++c) x[c] = before[c * kTogether];
     const double length = std::sqrt(dot(before, size, 0, 0));
     for (std::uint32_t round = 0; round < 3; ++round) {
       for (std::size_t c = 0; c < size; ++c) {
@@ -72,7 +72,7 @@ TEST(Rotate, IsThreeRoundsOfSignsAndHadamard) {
       }
       x = y;
     }
-    for (std::size_t c = 0; c < size; ++c) EXPECT_NEAR(after[c * kN], x[c], error_of(size) * length) << size;
+    for (std::size_t c = 0; c < size; ++c) EXPECT_NEAR(after[c * kTogether], x[c], error_of(size) * length) << size;
   }
 }
 
@@ -81,16 +81,16 @@ TEST(Rotate, ALaneKnowsNothingOfTheOthers) {
   for (const std::size_t size : kSizes) {
     Buffer<float> many = vectors(size, 3);
     Buffer<float> one;
-    for (std::size_t t = 0; t < kN; ++t) {
-      one.resize(size * kN);
+    for (std::size_t t = 0; t < kTogether; ++t) {
+      one.resize(size * kTogether);
       for (std::size_t c = 0; c < size; ++c) {
-        for (std::size_t lane = 0; lane < kN; ++lane) one[c * kN + lane] = lane == 0 ? many[c * kN + t] : NAN;
+        for (std::size_t lane = 0; lane < kTogether; ++lane) one[c * kTogether + lane] = lane == 0 ? many[c * kTogether + t] : NAN;
       }
       HWY_NAMESPACE::rotate(one.data(), size);
       Buffer<float> turned = many;
       HWY_NAMESPACE::rotate(turned.data(), size);
       for (std::size_t c = 0; c < size; ++c) {
-        EXPECT_TRUE(same_bits(&one[c * kN], &turned[c * kN + t], 1)) << size << ", lane " << t;
+        EXPECT_TRUE(same_bits(&one[c * kTogether], &turned[c * kTogether + t], 1)) << size << ", lane " << t;
       }
     }
   }
@@ -102,11 +102,11 @@ TEST(Rotate, SpreadsOutlierChannels) {
     double most = 0;
     for (std::size_t channel = 0; channel < size; ++channel) {
       Buffer<float> x;
-      x.resize(size * kN);
+      x.resize(size * kTogether);
       for (float& v : x) v = 0;
-      x[channel * kN] = 1;
+      x[channel * kTogether] = 1;
       HWY_NAMESPACE::rotate(x.data(), size);
-      for (std::size_t c = 0; c < size; ++c) most = std::max(most, std::abs(double{x[c * kN]}));
+      for (std::size_t c = 0; c < size; ++c) most = std::max(most, std::abs(double{x[c * kTogether]}));
     }
     // Components are nearly normal, of variance 1 / size; the largest of size^2 of them is near sqrt(4 ln size / size).
     EXPECT_LT(most, 1.4 * std::sqrt(4 * std::log(static_cast<double>(size)) / static_cast<double>(size))) << size;

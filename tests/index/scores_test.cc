@@ -16,17 +16,17 @@ namespace {
 
 namespace kernel = HWY_NAMESPACE;
 
-constexpr float kSlopes[] = {0.05f, 0.025f, 0.03f, 0.0125f, 0.07f, 0.001f, 0.002f, 0.09f};
+constexpr float kSlopesOfRules[] = {0.05f, 0.025f, 0.03f, 0.0125f, 0.07f, 0.001f, 0.002f, 0.09f};
 
-struct Rule {
+struct ScoreRule {
   const char* name;
   LogitRule rule;
 };
-const Rule kRules[] = {
+const ScoreRule kScoreRules[] = {
     {"plain", {}},
     {"soft-cap", {.soft_cap = 3}},
-    {"ALiBi", {.alibi_slopes = kSlopes}},
-    {"all three", {.scale = -0.3, .soft_cap = 5, .alibi_slopes = kSlopes}},
+    {"ALiBi", {.alibi_slopes = kSlopesOfRules}},
+    {"all three", {.scale = -0.3, .soft_cap = 5, .alibi_slopes = kSlopesOfRules}},
 };
 
 /// Scores of a resolved query, [heads, visible].
@@ -42,8 +42,6 @@ std::vector<float> scores_of(Source by, const Query& q, const Kv& kv) {
   }
   return all;
 }
-
-constexpr Source kSketched[] = {Source::kSketch1, Source::kSketch4, Source::kSketch8};
 
 template <class K>
 struct ScoresOf : testing::Test {};
@@ -62,7 +60,7 @@ TYPED_TEST(ScoresOf, WhatHasNoSketchHasItsCanonicalLogit) {
   }
   const InPages<TypeParam, TypeParam> pages(p, 7, Adjacency::kAdjacent);
   const Sketches sketches(p.kv());
-  for (const Rule& rule : kRules) {
+  for (const ScoreRule& rule : kScoreRules) {
     for (const std::size_t heads : {1u, 2u, 3u, 8u}) {
       Query q = p.query();
       q.rows.rows = heads;
@@ -98,7 +96,7 @@ TYPED_TEST(ScoresOf, TheRuleIsApplied) {
   constexpr std::size_t n = 512, d = 64;
   const auto p = random_problem<TypeParam>({n, d, 2, 8}, 2);
   const Sketches sketches(p.kv());
-  for (const Rule& rule : kRules) {
+  for (const ScoreRule& rule : kScoreRules) {
     Query q = p.query();
     q.logit = rule.rule;
     q.position = 511;
@@ -123,7 +121,7 @@ TYPED_TEST(ScoresOf, WhateverIsVisible) {
   const Sketches sketches(p.kv());
   for (const Source by : kSketched) {
     Query q = p.query();
-    q.logit.alibi_slopes = kSlopes;
+    q.logit.alibi_slopes = kSlopesOfRules;
     q.causal = false;
     q.position = 699;
     const auto all = scores_of(by, q.resolved(n), sketches.beside(p.kv()));

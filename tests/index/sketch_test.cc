@@ -15,25 +15,9 @@
 namespace skim::test {
 namespace {
 
-constexpr std::size_t kDims[] = {1, 3, 7, 8, 46, 64, 80, 96, 128, 192, 256, 1024};
+constexpr std::size_t kWidths[] = {1, 3, 7, 8, 46, 64, 80, 96, 128, 192, 256, 1024};
 
 /// The first n positions of a problem.
-template <class K>
-ContiguousKv<K> first_of(const Problem<K>& p, std::size_t n) {
-  auto kv = p.kv();
-  kv.keys.rows = kv.values.rows = n;
-  return kv;
-}
-
-template <class K>
-Problem<K> part_of(const Problem<K>& p, std::size_t n) {
-  Problem<K> part = p;
-  part.shape.n = n;
-  part.keys.resize(n * row_values<K>(p.shape.d));
-  part.values.resize(n * row_values<K>(p.shape.d_v));
-  return part;
-}
-
 /// Calls visit(K{}) for each type that keys are stored in.
 template <class Visit>
 void for_each_storage(const Visit& visit) {
@@ -51,7 +35,7 @@ TYPED_TEST_SUITE(SketchOf, AllSketches);
 // ---- equal keys, equal bits -------------------------------------------------------------------------------------
 
 TYPED_TEST(SketchOf, OneByOneIsInBulkIsAfterATruncate) {
-  for (const std::size_t d : kDims) {
+  for (const std::size_t d : kWidths) {
     for_each_storage([&](auto storage) {
       using K = decltype(storage);
       SCOPED_TRACE(testing::Message() << "d " << d << ", " << sizeof(K) << " bytes a value");
@@ -149,7 +133,7 @@ TYPED_TEST(SketchOf, IsFreshAfterALongHistory) {
 
 TYPED_TEST(SketchOf, BytesAreCountedExactly) {
   constexpr std::size_t kBits = TypeParam::kSource == Source::kSketch1 ? 1 : TypeParam::kSource == Source::kSketch4 ? 4 : 8;
-  for (const std::size_t d : kDims) {
+  for (const std::size_t d : kWidths) {
     auto p = random_problem<float>({800, d, 1, 1}, d);
     p.keys[70 * d] = NAN;
     p.keys[600 * d] = INFINITY;
@@ -286,7 +270,7 @@ void expect_near_the_keys(const Matrix& keys, const Sketch<kBits>& sketch) {
 }
 
 TEST(SketchOfIntegers, IsNearTheKeys) {
-  for (const std::size_t d : kDims) {
+  for (const std::size_t d : kWidths) {
     for_each_storage([&](auto storage) {
       using K = decltype(storage);
       SCOPED_TRACE(testing::Message() << "d " << d << ", " << sizeof(K) << " bytes a value");
@@ -306,7 +290,7 @@ TEST(SketchOfIntegers, IsNearTheKeys) {
 
 // Reach is no less than |key| + |centre| + |rest|, and not much more.
 TEST(SketchOfIntegers, ReachIsFarEnough) {
-  for (const std::size_t d : kDims) {
+  for (const std::size_t d : kWidths) {
     const auto p = random_problem<BF16>({512, d, 1, 1}, d + 1);
     const Matrix keys = numbers_of(p.keys, 512, d);
     const Sketch8 sketch = sketch_of<Sketch8>(p.kv());
@@ -330,7 +314,7 @@ TEST(SketchOfIntegers, ReachIsFarEnough) {
 // 1 bit: the signs of the rotated key, and |key|^2 / sum |rotated|.
 TEST(SketchOfSigns, IsSignsAndAFactor) {
   constexpr std::size_t kN = HWY_NAMESPACE::kLanes<float>;
-  for (const std::size_t d : kDims) {
+  for (const std::size_t d : kWidths) {
     const auto p = random_problem<float>({256, d, 1, 1}, d);
     const Sketch1 sketch = sketch_of<Sketch1>(p.kv());
     const std::size_t size = Sketch1::code_dim(d);

@@ -15,7 +15,7 @@
 namespace skim::test {
 namespace {
 
-constexpr std::size_t kN = 1500, kD = 12;  // of every index some pieces, and positions that none holds
+constexpr std::size_t kPositions = 1500, kD = 12;  // of every index some pieces, and positions that none holds
 
 template <class Index>
 struct Verify : testing::Test {};
@@ -30,11 +30,11 @@ Position held(const Index& index) {
 TYPED_TEST(Verify, AnIndexOfTheseKeysIsRight) {
   for_each_stored([](auto storage) {
     using K = decltype(storage);
-    const auto p = random_problem<K>({kN, kD, 7, 1}, 1);
+    const auto p = random_problem<K>({kPositions, kD, 7, 1}, 1);
     const InPages<K, K> pages(p, 16, Adjacency::kAdjacent);
     const TypeParam index = index_of_all<TypeParam>(p.kv());
     EXPECT_GT(held(index), 0);
-    EXPECT_LT(held(index), Position{kN});
+    EXPECT_LT(held(index), Position{kPositions});
     EXPECT_NO_THROW(verify(index, p.kv()));
     EXPECT_NO_THROW(verify(index, pages.kv())) << "wherever they lie";
     EXPECT_NO_THROW(verify(with_index(p.kv(), index)));
@@ -46,10 +46,10 @@ TYPED_TEST(Verify, AnIndexOfTheseKeysIsRight) {
 TYPED_TEST(Verify, AKeyThatIsOverwrittenIsNamed) {
   for_each_stored([](auto storage) {
     using K = decltype(storage);
-    auto p = random_problem<K>({kN, kD, 7, 1}, 1);
+    auto p = random_problem<K>({kPositions, kD, 7, 1}, 1);
     const auto other = random_problem<K>({1, kD, 7, 1}, 2);
     TypeParam index = index_of_all<TypeParam>(p.kv());
-    for (std::size_t at = 0; at < kN; at += 97) {
+    for (std::size_t at = 0; at < kPositions; at += 97) {
       const std::vector<K> row(row_at(p.keys, at, kD), row_at(p.keys, at + 1, kD));
       std::copy(other.keys.begin(), other.keys.end(), row_at(p.keys, at, kD));
       append(index, p.kv());  // nothing new: the lengths are equal
@@ -74,7 +74,7 @@ TYPED_TEST(Verify, AKeyThatIsOverwrittenIsNamed) {
 TYPED_TEST(Verify, AnotherHeadOfTheSameSizeIsNoticed) {
   for_each_stored([](auto storage) {
     using K = decltype(storage);
-    const auto p = random_problem<K>({kN, kD, 7, 1}, 1), other = random_problem<K>({kN, kD, 7, 1}, 2);
+    const auto p = random_problem<K>({kPositions, kD, 7, 1}, 1), other = random_problem<K>({kPositions, kD, 7, 1}, 2);
     const TypeParam index = index_of_all<TypeParam>(other.kv());
     expect_error([&] { verify(index, p.kv()); }, {TypeParam::kName, "piece 0 of", "another KV head"});
   });

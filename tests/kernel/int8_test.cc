@@ -16,8 +16,6 @@ HWY_BEFORE_NAMESPACE();
 namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
-constexpr float kNanF = std::numeric_limits<float>::quiet_NaN();
-
 /// Rows of random bytes, -128 included, with random scales.
 std::vector<I8> random_bytes(std::size_t rows, std::size_t cols, unsigned seed) {
   std::mt19937 random(seed);
@@ -184,7 +182,7 @@ TEST(WeighBytes, NoWeightAddsNothing) {
 
 // A row of NaN or infinite scale, with any weight; a weight that is NaN. Of the other heads only those concerned.
 TEST(WeighBytes, PoisonReachesTheOutput) {
-  for (const float scale : {kNanF, kInfinity<float>}) {
+  for (const float scale : {test::kNanF, kInfinity<float>}) {
     for (const float weight : {1.0f, 0.0f}) {
       auto values = random_bytes(16, 40, 1);
       std::memcpy(static_cast<void*>(test::row_at(values, 5, 40) + 40), &scale, sizeof(scale));
@@ -201,7 +199,7 @@ TEST(WeighBytes, PoisonReachesTheOutput) {
   }
   const auto values = random_bytes(16, 40, 1);
   std::vector<float> weights(2 * kBlock, 0.5f);
-  weights[3] = kNanF;
+  weights[3] = test::kNanF;
   const auto out = weighed(weights, 2, values, 16, 40, {1, 1});
   for (std::size_t c = 0; c < 40; ++c) {
     EXPECT_TRUE(std::isnan(out[0][c]));

@@ -17,7 +17,7 @@ HWY_BEFORE_NAMESPACE();
 namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
-constexpr double kNone = -std::numeric_limits<double>::infinity();
+constexpr double kNoScore = -std::numeric_limits<double>::infinity();
 
 /// Logits of `heads` heads over positions [first, first + n), and a selection that holds some of them.
 template <class Real>
@@ -56,10 +56,10 @@ struct Scene {
   Logits<Real> logits_view() const { return {s.data(), stride(), first}; }
 
   /// NaN counts as -inf.
-  double counted(std::size_t h, std::size_t i) const { return std::isnan(at(h, i)) ? kNone : at(h, i); }
+  double counted(std::size_t h, std::size_t i) const { return std::isnan(at(h, i)) ? kNoScore : at(h, i); }
 
   double largest_logit(std::size_t i) const {
-    double top = kNone;
+    double top = kNoScore;
     for (std::size_t h = 0; h < heads; ++h) top = std::max(top, counted(h, i));
     return top;
   }
@@ -68,9 +68,9 @@ struct Scene {
   std::vector<double> log_mean_probability() const {
     std::vector<double> mean(left.size());
     for (std::size_t h = 0; h < heads; ++h) {
-      double top = kNone, sum = 0;
+      double top = kNoScore, sum = 0;
       for (const std::size_t i : left) top = std::max(top, counted(h, i));
-      if (top == kNone) continue;
+      if (top == kNoScore) continue;
       for (const std::size_t i : left) sum += std::exp(counted(h, i) - top);
       for (std::size_t j = 0; j < left.size(); ++j)
         mean[j] += std::exp(counted(h, left[j]) - top) / sum;
@@ -117,7 +117,7 @@ void expect_shares(const Scene<Real>& scene, Workspace& ws) {
       8 * test::Arithmetic<Real>::kEpsilon * largest + 4 * test::Arithmetic<Real>::kExp;
   double total = 0;
   for (std::size_t j = 0; j < pooled.count; ++j) {
-    if (expected[j] == kNone) {
+    if (expected[j] == kNoScore) {
       ASSERT_EQ(pooled.scores[j], -kInfinity<Real>) << j;
     } else {
       ASSERT_NEAR(pooled.scores[j], expected[j], bound) << "position " << j << " of " << pooled.count;
@@ -127,7 +127,7 @@ void expect_shares(const Scene<Real>& scene, Workspace& ws) {
   double heads_with_mass = 0;
   for (std::size_t h = 0; h < scene.heads; ++h) {
     heads_with_mass += std::any_of(scene.left.begin(), scene.left.end(),
-                                   [&](std::size_t i) { return scene.counted(h, i) > kNone; });
+                                   [&](std::size_t i) { return scene.counted(h, i) > kNoScore; });
   }
   EXPECT_NEAR(total, heads_with_mass / static_cast<double>(scene.heads), 2 * bound) << "a distribution";
 }

@@ -15,8 +15,6 @@ HWY_BEFORE_NAMESPACE();
 namespace skim::inline SKIM_ABI::HWY_NAMESPACE {
 namespace {
 
-constexpr float kNanF = std::numeric_limits<float>::quiet_NaN();
-
 /// A row and its step, as round_row makes them.
 struct Rounded {
   Buffer<std::int16_t> numbers;
@@ -53,6 +51,7 @@ TEST(RoundRow, StepsAreTheLargestOver32767) {
 }
 
 TEST(RoundRow, ZerosAndPoison) {
+  constexpr float kNanF = std::numeric_limits<float>::quiet_NaN();
   EXPECT_EQ(Rounded(std::vector<float>(20, 0.0f)).step, 0);
   EXPECT_EQ(Rounded(std::vector<float>(20, -0.0f)).step, 0);
   for (const float x : {kNanF, -kNanF, kInfinity<float>, -kInfinity<float>}) {

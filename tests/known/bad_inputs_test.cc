@@ -30,8 +30,6 @@
 namespace skim::test {
 namespace {
 
-constexpr float kInfF = std::numeric_limits<float>::infinity();
-
 /// One of each estimator, with a budget of k.
 std::vector<StageList> every_estimator(int k) {
   std::vector<StageList> all = {parse("dense"), parse("topp(0.9)")};

@@ -24,9 +24,7 @@
 namespace skim::test {
 namespace {
 
-constexpr std::size_t kN = 150, kD = 16, kDv = 8, kHeads = 3, kRows = 9;
-constexpr float kInfF = std::numeric_limits<float>::infinity();
-constexpr float kNanF = std::numeric_limits<float>::quiet_NaN();
+constexpr std::size_t kLength = 150, kD = 16, kDv = 8, kHeads = 3, kRows = 9;
 constexpr float kMost = std::numeric_limits<float>::max();
 
 /// Every estimator there is, by everything it can go by.
@@ -50,8 +48,8 @@ const std::vector<StageList>& estimators() {
 
 /// A query group of three heads with everything that can be extreme about it.
 struct World {
-  Problem<float> p = random_problem<float>({kN, kD, kDv, kHeads}, 1);
-  std::vector<float> external = random_problem<float>({1, kRows * kN, 1, 1}, 2).keys;  // [rows, n]
+  Problem<float> p = random_problem<float>({kLength, kD, kDv, kHeads}, 1);
+  std::vector<float> external = random_problem<float>({1, kRows * kLength, 1, 1}, 2).keys;  // [rows, n]
   LogitRule rule{};
   std::vector<float> slopes, sinks;
   Executor executor{};
@@ -78,7 +76,7 @@ struct Head {
   explicit Head(const World& w)
       : sketches(small(w.p.kv())),
         tables(lsh_tables_of(w.p.kv(), 2, 9)),
-        external{{w.external.data(), kRows, kN}, static_cast<Position>(kN - kRows)},
+        external{{w.external.data(), kRows, kLength}, static_cast<Position>(kLength - kRows)},
         plain(w.p.kv()) {
     append(boxes, plain);
     append(means, plain);
@@ -248,7 +246,7 @@ void never_ruled_out(const Extreme&, const StageList& e, const World& w, const H
   State state = ask(e, w, head, way);
   EXPECT_TRUE(agrees_with_selection(e, w, head, way, state));
   if (to_text(e).find("external") == std::string::npos) return;
-  const float* scores = w.external.data() + (kRows - 1) * kN;
+  const float* scores = w.external.data() + (kRows - 1) * kLength;
   for (const Weighted& at : list_of(select(e, w.query(), head.kv()))) EXPECT_GT(scores[at.position], -kInfF);
 }
 
@@ -345,7 +343,7 @@ const std::vector<Extreme>& rows() {
       {"every logit -inf",
        [](World& w) {
          fill(w.p.q, 1);
-         for (std::size_t i = 0; i < kN; ++i) w.p.keys[i * kD + 3] = -kInfF;
+         for (std::size_t i = 0; i < kLength; ++i) w.p.keys[i * kD + 3] = -kInfF;
        },
        empty},
       {"every logit NaN, of finite numbers",
@@ -390,7 +388,7 @@ const std::vector<Extreme>& rows() {
       {"external scores that leave three",
        [](World& w) {
          for (std::size_t i = 0; i < w.external.size(); ++i) {
-           if (i % kN % 40 != 7) w.external[i] = -kInfF;
+           if (i % kLength % 40 != 7) w.external[i] = -kInfF;
          }
        },
        never_ruled_out},

@@ -24,7 +24,7 @@ double normal_quantile(double p) {
   return (low + high) / 2;
 }
 
-constexpr std::size_t kN = 65536;
+constexpr std::size_t kKeys = 65536;
 
 /// Mean over draws of the logits of the share of the keys that hold all but `epsilon` of the mass. A single draw is
 /// off by e^{sigma^2 / 2} / sqrt(n) or so, 3 % for sigma = 2.
@@ -32,9 +32,9 @@ double share_for(double sigma, double epsilon) {
   constexpr int kDraws = 24;
   double share = 0;
   for (std::uint64_t seed = 0; seed < kDraws; ++seed) {
-    const auto p = normal_logits<float>(1, kN, sigma, 100 + seed);
+    const auto p = normal_logits<float>(1, kKeys, sigma, 100 + seed);
     share +=
-        static_cast<double>(select(TopP{1 - epsilon}, p.query(), p.kv()).picks().size()) / kN / kDraws;
+        static_cast<double>(select(TopP{1 - epsilon}, p.query(), p.kv()).picks().size()) / kKeys / kDraws;
   }
   return share;
 }
@@ -61,7 +61,7 @@ TEST(Gaussian, MassOfTheTopKeys) {
       const double formula = normal_below(sigma - normal_quantile(1 - f));
       double mass = 0;
       for (std::uint64_t seed = 0; seed < 4; ++seed) {
-        const auto p = normal_logits<float>(1, kN, sigma, 200 + seed);
+        const auto p = normal_logits<float>(1, kKeys, sigma, 200 + seed);
         const float kept = attend(TopK{fraction(f)}, p.query(), p.kv()).lse();
         mass += std::exp(static_cast<double>(kept) - attend(Dense{}, p.query(), p.kv()).lse()) / 4;
       }

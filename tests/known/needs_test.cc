@@ -25,8 +25,6 @@
 namespace skim::test {
 namespace {
 
-constexpr float kInfF = std::numeric_limits<float>::infinity();
-
 /// A state of one row with the given numbers.
 struct Row {
   std::vector<float> out;

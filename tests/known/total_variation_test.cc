@@ -15,7 +15,7 @@
 namespace skim::test {
 namespace {
 
-constexpr std::size_t kN = 200, kD = 8, kDv = 5;
+constexpr std::size_t kFew = 200, kChannels = 8, kColumns = 5;
 
 /// Top-k against everything: what the library says, and what plain loops say of the same logits.
 struct Truncation {
@@ -25,13 +25,13 @@ struct Truncation {
   BasicState<double> dense, kept, dropped;
 
   Truncation(std::size_t k, double spread, std::uint64_t seed)
-      : p(random_problem<double>({kN, kD, kDv, 1}, seed, spread)) {
-    s = reference_logits(reference_query(p.query(), 0, kN), numbers_of(p.keys, kN, kD));
+      : p(random_problem<double>({kFew, kChannels, kColumns, 1}, seed, spread)) {
+    s = reference_logits(reference_query(p.query(), 0, kFew), numbers_of(p.keys, kFew, kChannels));
     const Selection set = select(TopK{k}, p.query(), p.kv());
-    selected.assign(kN, false);
+    selected.assign(kFew, false);
     for (const Weighted& w : list_of(set)) selected[static_cast<std::size_t>(w.position)] = true;
     Selection complement;
-    for (std::size_t i = 0; i < kN; ++i) {
+    for (std::size_t i = 0; i < kFew; ++i) {
       if (!selected[i]) complement.add(static_cast<Position>(i));
     }
     dense = attend(Dense{}, p.query(), p.kv());
@@ -42,11 +42,11 @@ struct Truncation {
   double share(std::size_t i) const { return std::exp(s[i] - dense.lse()); }
   /// Of the states alone: 1 - e^{lse_S - lse}.
   double tau() const { return -std::expm1(kept.lse() - dense.lse()); }
-  double value(std::size_t i, std::size_t c) const { return p.values[i * kDv + c]; }
+  double value(std::size_t i, std::size_t c) const { return p.values[i * kColumns + c]; }
 
   double distance_of_outputs() const {
     double sum = 0;
-    for (std::size_t c = 0; c < kDv; ++c) {
+    for (std::size_t c = 0; c < kColumns; ++c) {
       sum += (dense.out()[c] - kept.out()[c]) * (dense.out()[c] - kept.out()[c]);
     }
     return std::sqrt(sum);
@@ -68,8 +68,8 @@ void for_each_truncation(const Visit& visit) {
 TEST(TotalVariation, IsTheDroppedMass) {
   for_each_truncation([](const Truncation& t, std::size_t) {
     double variation = 0, dropped = 0, kept_mass = 0;
-    for (std::size_t i = 0; i < kN; ++i) kept_mass += t.selected[i] ? t.share(i) : 0;
-    for (std::size_t i = 0; i < kN; ++i) {
+    for (std::size_t i = 0; i < kFew; ++i) kept_mass += t.selected[i] ? t.share(i) : 0;
+    for (std::size_t i = 0; i < kFew; ++i) {
       const double truncated = t.selected[i] ? t.share(i) / kept_mass : 0;
       variation += std::abs(t.share(i) - truncated) / 2;
       dropped += t.selected[i] ? 0 : t.share(i);
@@ -83,7 +83,7 @@ TEST(TotalVariation, IsTheDroppedMass) {
 TEST(TotalVariation, OfTheDivergence) {
   for_each_truncation([](const Truncation& t, std::size_t) {
     double divergence = 0;
-    for (std::size_t i = 0; i < kN; ++i) {
+    for (std::size_t i = 0; i < kFew; ++i) {
       if (!t.selected[i]) continue;
       const double truncated = std::exp(t.s[i] - t.kept.lse());
       divergence += truncated * std::log(truncated / t.share(i));
@@ -99,7 +99,7 @@ TEST(TotalVariation, IsBoundedByTheGap) {
     std::vector<double> sorted = t.s;
     std::sort(sorted.begin(), sorted.end(), std::greater<>());
     const double gap = sorted[k - 1] - sorted[k];
-    const double bound = 1 / (1 + static_cast<double>(k) / static_cast<double>(kN - k) * std::exp(gap));
+    const double bound = 1 / (1 + static_cast<double>(k) / static_cast<double>(kFew - k) * std::exp(gap));
     EXPECT_LE(t.tau(), bound + 1e-12);
     EXPECT_GE(gap, 0);
   });
@@ -118,7 +118,7 @@ TEST(TotalVariation, IsBoundedByTheGap) {
 // Theorem 5.2: o - o^ = tau (mu_tail - mu_head), in every coordinate.
 TEST(TotalVariation, ExactErrorOfTheOutput) {
   for_each_truncation([](const Truncation& t, std::size_t) {
-    for (std::size_t c = 0; c < kDv; ++c) {
+    for (std::size_t c = 0; c < kColumns; ++c) {
       const double error = t.dense.out()[c] - t.kept.out()[c];
       EXPECT_NEAR(error, t.tau() * (t.dropped.out()[c] - t.kept.out()[c]), 1e-12) << "column " << c;
     }
@@ -129,17 +129,17 @@ TEST(TotalVariation, ExactErrorOfTheOutput) {
 TEST(TotalVariation, BoundsOfTheOutput) {
   for_each_truncation([](const Truncation& t, std::size_t) {
     double diameter = 0, largest = 0, variance = 0;
-    for (std::size_t i = 0; i < kN; ++i) {
+    for (std::size_t i = 0; i < kFew; ++i) {
       double norm = 0;
-      for (std::size_t c = 0; c < kDv; ++c) {
+      for (std::size_t c = 0; c < kColumns; ++c) {
         norm += t.value(i, c) * t.value(i, c);
         const double from_mean = t.value(i, c) - t.dense.out()[c];
         variance += t.share(i) * from_mean * from_mean;
       }
       largest = std::max(largest, std::sqrt(norm));
-      for (std::size_t j = 0; j < kN && t.selected[i]; ++j) {
+      for (std::size_t j = 0; j < kFew && t.selected[i]; ++j) {
         double apart = 0;
-        for (std::size_t c = 0; c < kDv; ++c) {
+        for (std::size_t c = 0; c < kColumns; ++c) {
           apart += (t.value(i, c) - t.value(j, c)) * (t.value(i, c) - t.value(j, c));
         }
         if (!t.selected[j]) diameter = std::max(diameter, std::sqrt(apart));
@@ -158,7 +158,7 @@ TEST(TotalVariation, HeadAndTailMergeIntoDense) {
   for_each_truncation([](const Truncation& t, std::size_t) {
     BasicState<double> merged = t.kept, tail = t.dropped;
     merge(merged.view(), tail.view());
-    for (std::size_t c = 0; c < kDv; ++c) EXPECT_NEAR(merged.out()[c], t.dense.out()[c], 1e-13);
+    for (std::size_t c = 0; c < kColumns; ++c) EXPECT_NEAR(merged.out()[c], t.dense.out()[c], 1e-13);
     EXPECT_NEAR(merged.lse(), t.dense.lse(), 1e-13);
   });
 }
@@ -170,12 +170,12 @@ TEST(TotalVariation, OfTopP) {
     const BasicState<double> kept = attend(TopP{mass}, t.p.query(), t.p.kv());
     EXPECT_LE(-std::expm1(kept.lse() - t.dense.lse()), 1 - mass + 1e-12);
     double largest = 0, error = 0;
-    for (std::size_t i = 0; i < kN; ++i) {
+    for (std::size_t i = 0; i < kFew; ++i) {
       double norm = 0;
-      for (std::size_t c = 0; c < kDv; ++c) norm += t.value(i, c) * t.value(i, c);
+      for (std::size_t c = 0; c < kColumns; ++c) norm += t.value(i, c) * t.value(i, c);
       largest = std::max(largest, std::sqrt(norm));
     }
-    for (std::size_t c = 0; c < kDv; ++c) error += std::pow(kept.out()[c] - t.dense.out()[c], 2);
+    for (std::size_t c = 0; c < kColumns; ++c) error += std::pow(kept.out()[c] - t.dense.out()[c], 2);
     EXPECT_LE(std::sqrt(error), 2 * (1 - mass) * largest + 1e-12);
   }
 }

@@ -13,7 +13,7 @@
 namespace skim::test {
 namespace {
 
-constexpr std::size_t kN = 83;
+constexpr std::size_t kLength = 83;
 constexpr std::size_t kHeads = 8;
 constexpr std::size_t kDims[] = {1, 3, 7, 8, 31, 46, 64, 80, 128};
 constexpr float kSlopes[kHeads] = {0.5f, 0.25f, 0.3f, 0.125f, 0.7f, 0.01f, 0.02f, 0.9f};
@@ -26,7 +26,7 @@ Query rows_of(const Problem<K>& p, std::size_t first, std::size_t count, const L
   q.rows.rows = count;
   q.logit = rule;
   if (rule.alibi_slopes) q.logit.alibi_slopes += first;
-  q.position = kN - 1;
+  q.position = kLength - 1;
   return q;
 }
 
@@ -44,14 +44,14 @@ std::vector<float> logits_of(const Query& q, const Kv& kv) {
 
 template <class K>
 struct CanonicalBits : testing::Test {
-  /// Calls visit(problem, rule, logits of each head alone, [kHeads, kN]).
+  /// Calls visit(problem, rule, logits of each head alone, [kHeads, kLength]).
   template <class Visit>
   void for_each_problem(const Visit& visit) {
     const LogitRule rules[] = {{}, {.scale = 0.3, .soft_cap = 3, .alibi_slopes = kSlopes}};
     for (const std::size_t d : kDims) {
       for (const LogitRule& rule : rules) {
         SCOPED_TRACE(testing::Message() << "d " << d << (rule.soft_cap > 0 ? ", soft-cap and ALiBi" : ""));
-        const auto p = random_problem<K>({kN, d, 8, kHeads}, d);
+        const auto p = random_problem<K>({kLength, d, 8, kHeads}, d);
         std::vector<float> alone;
         for (std::size_t h = 0; h < kHeads; ++h) {
           const auto one = logits_of(rows_of(p, h, 1, rule), p.kv());
@@ -70,7 +70,7 @@ TYPED_TEST(CanonicalBits, InAGroupOfAnySize) {
     for (std::size_t group = 1; group <= kHeads; ++group) {
       for (std::size_t first = 0; first + group <= kHeads; ++first) {
         const auto all = logits_of(rows_of(p, first, group, rule), p.kv());
-        EXPECT_TRUE(same_bits(all.data(), alone.data() + first * kN, group * kN)) << first << ", " << group;
+        EXPECT_TRUE(same_bits(all.data(), alone.data() + first * kLength, group * kLength)) << first << ", " << group;
       }
     }
   });
@@ -82,7 +82,7 @@ TYPED_TEST(CanonicalBits, InPages) {
       for (const Adjacency adjacency : {Adjacency::kApart, Adjacency::kAdjacent}) {
         const InPages<TypeParam, TypeParam> pages(p, page_size, adjacency);
         const auto all = logits_of(rows_of(p, 0, kHeads, rule), pages.kv());
-        EXPECT_TRUE(same_bits(all.data(), alone.data(), kHeads * kN)) << "pages of " << page_size;
+        EXPECT_TRUE(same_bits(all.data(), alone.data(), kHeads * kLength)) << "pages of " << page_size;
       }
     }
   });
@@ -90,12 +90,12 @@ TYPED_TEST(CanonicalBits, InPages) {
 
 TYPED_TEST(CanonicalBits, WhereverTheVisibleRangeBegins) {
   this->for_each_problem([](const auto& p, const LogitRule& rule, const std::vector<float>& alone) {
-    for (Position first = 0; first < static_cast<Position>(kN); first += 5) {
+    for (Position first = 0; first < static_cast<Position>(kLength); first += 5) {
       for (const Position count : {1, 2, 15, 16, 17}) {
         Query q = rows_of(p, 3, 1, rule);
         q.visible = {first, first + count};
         const auto part = logits_of(q, p.kv());
-        EXPECT_TRUE(same_bits(part.data(), alone.data() + 3 * kN + first, part.size())) << first << ", " << count;
+        EXPECT_TRUE(same_bits(part.data(), alone.data() + 3 * kLength + first, part.size())) << first << ", " << count;
       }
     }
   });
@@ -107,13 +107,13 @@ TYPED_TEST(CanonicalBits, WhenAttendingToASelection) {
   this->for_each_problem([](const auto& p, const LogitRule& rule, const std::vector<float>& alone) {
     for (std::size_t group = 1; group <= kHeads; ++group) {
       const Query q = rows_of(p, 0, group, rule);
-      for (Position i = 0; i < static_cast<Position>(kN); i += 7) {
+      for (Position i = 0; i < static_cast<Position>(kLength); i += 7) {
         Selection span, pick;
         span.add(skim::Span{i, i + 1});
         pick.add(i);
         const State of_span = attend(span, q, p.kv()), of_pick = attend(pick, q, p.kv());
         for (std::size_t h = 0; h < group; ++h) {
-          const float logit = alone[h * kN + static_cast<std::size_t>(i)];
+          const float logit = alone[h * kLength + static_cast<std::size_t>(i)];
           EXPECT_EQ(of_span.lse(h), logit) << "position " << i << ", head " << h << " of " << group;
           EXPECT_EQ(of_pick.lse(h), logit) << "position " << i << ", head " << h << " of " << group;
         }
@@ -125,7 +125,7 @@ TYPED_TEST(CanonicalBits, WhenAttendingToASelection) {
 // Sums go by blocks of 16 positions, whatever spans they come in: cut between two blocks, a span gives the same bits.
 TYPED_TEST(CanonicalBits, OfSumsOverASpanHoweverItIsCut) {
   this->for_each_problem([](const auto& p, const LogitRule& rule, const std::vector<float>&) {
-    const auto n = static_cast<Position>(kN);
+    const auto n = static_cast<Position>(kLength);
     const Query q = rows_of(p, 0, kHeads, rule);
     for (const Position first : {0, 1, 5, 15, 17}) {
       Selection whole, cut;
@@ -145,13 +145,13 @@ TYPED_TEST(CanonicalBits, OfSumsOverASpanHoweverItIsCut) {
 // A key is a key: copies of it have one logit, wherever they lie in a block.
 TYPED_TEST(CanonicalBits, OfEqualKeys) {
   for (const std::size_t d : kDims) {
-    auto p = random_problem<TypeParam>({kN, d, 8, kHeads}, d);
-    for (std::size_t i = 1; i < kN; ++i) {
+    auto p = random_problem<TypeParam>({kLength, d, 8, kHeads}, d);
+    for (std::size_t i = 1; i < kLength; ++i) {
       std::copy_n(p.keys.data(), row_values<TypeParam>(d), row_at(p.keys, i, d));
     }
     const auto all = logits_of(rows_of(p, 0, kHeads, {}), p.kv());
     for (std::size_t h = 0; h < kHeads; ++h) {
-      for (std::size_t i = 0; i < kN; ++i) EXPECT_EQ(all[h * kN + i], all[h * kN]) << "d " << d << ", key " << i;
+      for (std::size_t i = 0; i < kLength; ++i) EXPECT_EQ(all[h * kLength + i], all[h * kLength]) << "d " << d << ", key " << i;
     }
   }
 }

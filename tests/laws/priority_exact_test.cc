@@ -27,10 +27,10 @@ struct Library {
   std::vector<Real> log_proposal;
   std::size_t budget;
 
-  std::vector<Chosen> operator()(std::vector<Real> u) const {
+  std::vector<Drawn> operator()(std::vector<Real> u) const {
     Workspace ws;
     const auto sample = HWY_NAMESPACE::priority_sample(log_proposal.data(), u.data(), u.size(), budget, ws);
-    std::vector<Chosen> chosen;
+    std::vector<Drawn> chosen;
     for (std::size_t j = 0; j < sample.count; ++j) {
       const std::size_t rank = sample.ranks[j];
       chosen.push_back({rank, std::exp(sample.log_weight(log_proposal[rank]))});
@@ -47,12 +47,12 @@ struct ByHand {
   bool weight_one = false;
   bool tau_of_last_chosen = false;
 
-  std::vector<Chosen> operator()(const std::vector<double>& u) const {
+  std::vector<Drawn> operator()(const std::vector<double>& u) const {
     std::vector<std::pair<double, std::size_t>> priorities;
     for (std::size_t i = 0; i < u.size(); ++i) priorities.push_back({std::exp(log_proposal[i]) / u[i], i});
     std::sort(priorities.rbegin(), priorities.rend());
     const double tau = priorities[tau_of_last_chosen ? budget - 1 : budget].first;
-    std::vector<Chosen> chosen;
+    std::vector<Drawn> chosen;
     for (std::size_t j = 0; j < budget; ++j) {
       const std::size_t rank = priorities[j].second;
       chosen.push_back({rank, weight_one ? 1.0 : std::max(1.0, tau / std::exp(log_proposal[rank]))});
@@ -63,7 +63,7 @@ struct ByHand {
 
 /// Every rank that has a probability, for several draws of the numbers of the others.
 template <class Real, class Sample>
-testing::AssertionResult is_unbiased(const std::vector<Real>& log_proposal, const Sample& sample, unsigned seed) {
+testing::AssertionResult priority_is_unbiased(const std::vector<Real>& log_proposal, const Sample& sample, unsigned seed) {
   std::mt19937_64 generator(seed);
   std::uniform_real_distribution<Real> uniform(Real{0x1p-20f}, Real{1});
   std::vector<Real> u(log_proposal.size());
@@ -96,7 +96,7 @@ template <class Real>
 struct PriorityExact : testing::Test {
   static void expect_unbiased(const std::vector<Real>& log_proposal) {
     for (std::size_t budget = 1; budget < log_proposal.size(); budget += 1 + budget / 3) {
-      EXPECT_TRUE(is_unbiased(log_proposal, Library<Real>{log_proposal, budget}, static_cast<unsigned>(budget)))
+      EXPECT_TRUE(priority_is_unbiased(log_proposal, Library<Real>{log_proposal, budget}, static_cast<unsigned>(budget)))
           << budget << " of " << log_proposal.size();
     }
   }
@@ -260,21 +260,21 @@ TEST(PriorityTailExact, NoMoreLeftThanTheBudgetIsDense) {
 TEST(PriorityTailExact, TheCheckerAcceptsWhatIsRight) {
   for (const std::size_t budget : {1u, 3u, 7u, 11u}) {
     const auto logits = normal_logits<double>(12, 1.5, 0, 6);
-    EXPECT_TRUE(is_unbiased(logits, ByHand{logits, budget}, 1));
+    EXPECT_TRUE(priority_is_unbiased(logits, ByHand{logits, budget}, 1));
   }
 }
 
 TEST(PriorityTailExact, WeightOneIsFoundOut) {
   for (const std::size_t budget : {1u, 3u, 7u, 11u}) {
     const auto logits = normal_logits<double>(12, 1.5, 0, 6);
-    EXPECT_FALSE(is_unbiased(logits, ByHand{logits, budget, true, false}, 1)) << budget;
+    EXPECT_FALSE(priority_is_unbiased(logits, ByHand{logits, budget, true, false}, 1)) << budget;
   }
 }
 
 TEST(PriorityTailExact, TauOfTheLastChosenIsFoundOut) {
   for (const std::size_t budget : {1u, 3u, 7u, 11u}) {
     const auto logits = normal_logits<double>(12, 1.5, 0, 6);
-    EXPECT_FALSE(is_unbiased(logits, ByHand{logits, budget, false, true}, 1)) << budget;
+    EXPECT_FALSE(priority_is_unbiased(logits, ByHand{logits, budget, false, true}, 1)) << budget;
   }
 }
 

@@ -21,10 +21,10 @@ struct Priority {
   std::size_t budget;
   std::vector<double> weigh_by{};  // none: what was sampled from
 
-  std::vector<Chosen> operator()(std::vector<double> u) const {
+  std::vector<Drawn> operator()(std::vector<double> u) const {
     Workspace ws;
     const auto sample = kernel::priority_sample(log_proposal.data(), u.data(), u.size(), budget, ws);
-    std::vector<Chosen> chosen;
+    std::vector<Drawn> chosen;
     for (std::size_t j = 0; j < sample.count; ++j) {
       const std::size_t rank = sample.ranks[j];
       chosen.push_back({rank, std::exp(sample.log_weight(weigh_by.empty() ? log_proposal[rank] : weigh_by[rank]))});
@@ -33,7 +33,7 @@ struct Priority {
   }
 };
 
-testing::AssertionResult is_unbiased(const Priority& sample, std::vector<bool> ruled_out = {}) {
+testing::AssertionResult proposal_is_unbiased(const Priority& sample, std::vector<bool> ruled_out = {}) {
   ruled_out.resize(sample.log_proposal.size());
   std::mt19937_64 generator(sample.budget);
   std::uniform_real_distribution<double> uniform(0x1p-20, 1);
@@ -41,7 +41,7 @@ testing::AssertionResult is_unbiased(const Priority& sample, std::vector<bool> r
   for (int draw = 0; draw < 4; ++draw) {
     for (double& x : u) x = uniform(generator);
     if (draw == 3) std::fill(u.begin(), u.end(), 0.5);
-    for (const Chosen& c : sample(u)) {
+    for (const Drawn& c : sample(u)) {
       if (ruled_out[c.rank]) return testing::AssertionFailure() << "rank " << c.rank << " is ruled out, and chosen";
     }
     for (std::size_t i = 0; i < u.size(); ++i) {
@@ -69,9 +69,9 @@ TEST(PriorityProposalExact, HoweverBadTheScores) {
       const auto of_index = bad.index_proposal(), of_caller = bad.log_proposal();
       const auto ruled_out = ruled_out_by(scores);
       for (std::size_t budget = 1; budget < scores.size(); ++budget) {
-        EXPECT_TRUE(is_unbiased({of_index, budget})) << name << ", group of " << group << ", budget " << budget;
+        EXPECT_TRUE(proposal_is_unbiased({of_index, budget})) << name << ", group of " << group << ", budget " << budget;
         if (budget >= allowed_by(scores)) continue;  // all of them then
-        EXPECT_TRUE(is_unbiased({of_caller, budget}, ruled_out)) << name << ", group of " << group << ", budget " << budget;
+        EXPECT_TRUE(proposal_is_unbiased({of_caller, budget}, ruled_out)) << name << ", group of " << group << ", budget " << budget;
       }
     }
   }
@@ -84,9 +84,9 @@ TEST(PriorityProposalExact, ManyScores) {
     std::vector<float> scores(24);
     for (float& x : scores) x = generator() % 4 == 0 ? (generator() % 2 == 0 ? NAN : -INFINITY) : normal(generator);
     const BadlyScored bad(scores, 2);
-    for (const std::size_t budget : {1u, 7u, 23u}) EXPECT_TRUE(is_unbiased({bad.index_proposal(), budget})) << budget;
+    for (const std::size_t budget : {1u, 7u, 23u}) EXPECT_TRUE(proposal_is_unbiased({bad.index_proposal(), budget})) << budget;
     for (const std::size_t budget : {1u, 7u}) {
-      EXPECT_TRUE(is_unbiased({bad.log_proposal(), budget}, ruled_out_by(scores))) << budget;
+      EXPECT_TRUE(proposal_is_unbiased({bad.log_proposal(), budget}, ruled_out_by(scores))) << budget;
     }
   }
 }
@@ -100,20 +100,20 @@ TEST(PriorityProposalExact, AWeightFromTheExactLogitIsFoundOut) {
   const auto exact = logits(bad.p.query().resolved(6), bad.p.kv(), ws);
   std::vector<double> weigh_by;
   for (std::size_t i = 0; i < 6; ++i) weigh_by.push_back(exact.data[i] - exact.data[0] + log_proposal[0]);
-  for (const std::size_t budget : {1u, 3u, 5u}) EXPECT_FALSE(is_unbiased({log_proposal, budget, weigh_by})) << budget;
+  for (const std::size_t budget : {1u, 3u, 5u}) EXPECT_FALSE(proposal_is_unbiased({log_proposal, budget, weigh_by})) << budget;
 }
 
 TEST(PriorityProposalExact, AMissingFloorIsFoundOut) {
   const std::vector<double> log_proposal = {-kInf, 0, -kInf, 0, 1.5, 0};
-  EXPECT_FALSE(is_unbiased({log_proposal, 2}));
+  EXPECT_FALSE(proposal_is_unbiased({log_proposal, 2}));
 }
 
-// Chosen without a floor, weighed with one: what is far below the rest is chosen too rarely for its weight.
+// Drawn without a floor, weighed with one: what is far below the rest is chosen too rarely for its weight.
 TEST(PriorityProposalExact, AFloorInTheWeightOnlyIsFoundOut) {
   const std::vector<double> log_proposal = {0, -20, 1, 0.5, 2};
   std::vector<double> floored = log_proposal;
   floored[1] = -14;
-  EXPECT_FALSE(is_unbiased({log_proposal, 2, floored}));
+  EXPECT_FALSE(proposal_is_unbiased({log_proposal, 2, floored}));
 }
 
 }  // namespace

@@ -15,7 +15,7 @@
 namespace skim::test {
 
 /// A rank that was chosen, and its weight.
-struct Chosen {
+struct Drawn {
   std::size_t rank = 0;
   double weight = 1;
 };
@@ -35,14 +35,14 @@ void for_each_outcome(const std::vector<std::size_t>& bounds, const Visit& visit
 }
 
 /// Whether the expected weight of each of n ranks is 1, when all outcomes are equally likely.
-/// sample(digits) -> std::vector<Chosen>.
+/// sample(digits) -> std::vector<Drawn>.
 template <class Sample>
 testing::AssertionResult is_unbiased(std::size_t n, const std::vector<std::size_t>& bounds, const Sample& sample) {
   std::vector<double> expected(n, 0);
   double outcomes = 0;
   for_each_outcome(bounds, [&](const std::vector<std::size_t>& digits) {
     outcomes += 1;
-    for (const Chosen& c : sample(digits)) expected[c.rank] += c.weight;
+    for (const Drawn& c : sample(digits)) expected[c.rank] += c.weight;
   });
   for (std::size_t i = 0; i < n; ++i) {
     const double mean = expected[i] / outcomes;
@@ -60,7 +60,7 @@ testing::AssertionResult is_uniform(std::size_t n, std::size_t b, const std::vec
   std::map<std::vector<std::size_t>, std::size_t> times;
   for_each_outcome(bounds, [&](const std::vector<std::size_t>& digits) {
     std::vector<std::size_t> ranks;
-    for (const Chosen& c : sample(digits)) ranks.push_back(c.rank);
+    for (const Drawn& c : sample(digits)) ranks.push_back(c.rank);
     std::sort(ranks.begin(), ranks.end());
     ++times[ranks];
   });
@@ -84,7 +84,7 @@ testing::AssertionResult is_uniform(std::size_t n, std::size_t b, const std::vec
 template <class Real, class Sample>
 double weight_at(std::vector<Real> u, std::size_t i, Real x, const Sample& sample) {
   u[i] = x;
-  for (const Chosen& c : sample(std::move(u))) {
+  for (const Drawn& c : sample(std::move(u))) {
     if (c.rank == i) return c.weight;
   }
   return 0;
@@ -93,7 +93,7 @@ double weight_at(std::vector<Real> u, std::size_t i, Real x, const Sample& sampl
 /// Whether the expected weight of rank i is 1 for the given uniform numbers of the others: rank i must be
 /// chosen exactly when its own number is below one breakpoint, with a weight that does not depend on that
 /// number, and breakpoint times weight must be 1. Then it is so in expectation over the others too.
-/// sample(std::vector<Real> u) -> std::vector<Chosen>.
+/// sample(std::vector<Real> u) -> std::vector<Drawn>.
 template <class Real, class Sample>
 testing::AssertionResult is_unbiased_at(const std::vector<Real>& u, std::size_t i, double tolerance,
                                         const Sample& sample) {

@@ -21,7 +21,7 @@ std::vector<std::size_t> bounds_of(Size s) {
 }
 
 /// choose_subset with the draws given, each rank with weight `weight`.
-std::vector<Chosen> subset(Size s, const std::vector<std::size_t>& digits, double weight) {
+std::vector<Drawn> subset(Size s, const std::vector<std::size_t>& digits, double weight) {
   std::vector<std::uint64_t> marked(s.n / 64 + 1, ~std::uint64_t{0});
   HWY_NAMESPACE::choose_subset(
       s.n, s.b,
@@ -30,7 +30,7 @@ std::vector<Chosen> subset(Size s, const std::vector<std::size_t>& digits, doubl
         return digits[draw];
       },
       marked.data());
-  std::vector<Chosen> chosen;
+  std::vector<Drawn> chosen;
   for (std::size_t i = 0; i < s.n; ++i) {
     if (marked[i / 64] >> (i % 64) & 1) chosen.push_back({i, weight});
   }
@@ -83,7 +83,7 @@ TEST(UniformExact, DrawingWithReplacementIsFoundOut) {
   for (const Size s : kSizes) {
     if (s.b < 2) continue;
     const auto sample = [&](const std::vector<std::size_t>& digits) {
-      std::vector<Chosen> chosen;
+      std::vector<Drawn> chosen;
       for (std::size_t j = 0; j < s.b; ++j) {
         if (std::find(digits.begin(), digits.begin() + static_cast<std::ptrdiff_t>(j), digits[j]) ==
             digits.begin() + static_cast<std::ptrdiff_t>(j)) {
@@ -105,7 +105,7 @@ TEST(UniformExact, WrongFloydIsFoundOut) {
   const Size s{6, 3};
   const auto sample = [&](const std::vector<std::size_t>& digits) {
     std::vector<bool> taken(s.n);
-    std::vector<Chosen> chosen;
+    std::vector<Drawn> chosen;
     for (const std::size_t digit : digits) {
       std::size_t rank = digit;
       while (taken[rank]) rank = (rank + 1) % s.n;

@@ -80,7 +80,7 @@ class Changing {
   PageBoxes boxes_;
 };
 
-const char* const kTexts[] = {"dense", "topk(9)", "sinks(2)+window(4)+topk(7)+priority(11)", "topp(0.5)+systematic(9)",
+const char* const kEstimators[] = {"dense", "topk(9)", "sinks(2)+window(4)+topk(7)+priority(11)", "topp(0.5)+systematic(9)",
                               "topk(9,by=sketch4)", "topk(5,by=sketch4,candidates=20)+priority(9,by=sketch4)",
                               "sinks(1)+topk(5,by=boxes)+poisson(12)", "quest(40)", "topk(9,by=boxes,exact)"};
 
@@ -97,7 +97,7 @@ std::vector<float> outcome(const Changing& at, std::uint64_t seed, Workspace& ws
   const std::size_t heads = q.heads();
   std::vector<float> result(heads * 8 + heads);
   const StateView state{{result.data(), heads, 8}, result.data() + heads * 8};
-  const StageList e = parse(kTexts[random() % std::size(kTexts)]);
+  const StageList e = parse(kEstimators[random() % std::size(kEstimators)]);
   switch (random() % 6) {
     case 0: {  // the public logits
       const auto s = logits(q.resolved(at.kv().size()), at.kv(), ws);

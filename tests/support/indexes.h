@@ -16,6 +16,8 @@
 
 namespace skim::test {
 
+inline constexpr Source kSketched[] = {Source::kSketch1, Source::kSketch4, Source::kSketch8};
+
 /// A fresh sketch of all that `kv` holds.
 template <class S, class Kv>
 S sketch_of(const Kv& kv) {

@@ -15,6 +15,10 @@
 
 namespace skim::test {
 
+/// Of eight query heads, all different.
+inline constexpr float kSlopesOfEight[] = {0.5f, 0.25f, 0.125f, 0.06f, 0.03f, 0.01f, 0.005f, 0.001f};
+inline constexpr float kSinksOfEight[] = {0.5f, -1, 2, 30, -INFINITY, 0, 1, -5};
+
 /// A sequence of the batch: `rows` new queries against `n` positions.
 struct Sequence {
   std::size_t rows = 1;

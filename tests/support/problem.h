@@ -24,6 +24,11 @@
 
 namespace skim::test {
 
+inline constexpr float kInfF = std::numeric_limits<float>::infinity();
+inline constexpr float kNanF = std::numeric_limits<float>::quiet_NaN();
+template <class Real>
+inline constexpr Real kNone = -std::numeric_limits<Real>::infinity();  // the logarithm of no probability
+
 struct Shape {
   std::size_t n = 100;
   std::size_t d = 64;
@@ -171,6 +176,35 @@ inline std::vector<Weighted> list_of(const Selection& selection) {
   }
   for (const Pick& pick : selection.picks()) list.push_back({pick.position, std::exp(pick.log_weight)});
   return list;
+}
+
+/// Its positions, ascending.
+inline std::vector<Position> positions_of(const Selection& selection) {
+  std::vector<Position> positions;
+  for (const Weighted& w : list_of(selection)) positions.push_back(w.position);
+  std::sort(positions.begin(), positions.end());
+  return positions;
+}
+/// The same, of a selection without weights.
+inline std::vector<Position> unweighted_positions_of(const Selection& selection) {
+  for (const Weighted& w : list_of(selection)) EXPECT_EQ(w.weight, 1.0);
+  return positions_of(selection);
+}
+
+/// The first n positions: seen, and as a problem of their own.
+template <class K>
+ContiguousKv<K> first_of(const Problem<K>& p, std::size_t n) {
+  ContiguousKv<K> kv = p.kv();
+  kv.keys.rows = kv.values.rows = n;
+  return kv;
+}
+template <class K>
+Problem<K> part_of(const Problem<K>& p, std::size_t n) {
+  Problem<K> part = p;
+  part.shape.n = n;
+  part.keys.resize(n * row_values<K>(p.shape.d));
+  part.values.resize(n * row_values<K>(p.shape.d_v));
+  return part;
 }
 
 /// Quantised values are multiplied by weights of 16 bits: multiples of (the largest p * scale of a block) / 32767. Adds

@@ -11,7 +11,7 @@
 namespace train {
 namespace {
 
-constexpr std::size_t kContext = 256;
+constexpr std::size_t kSelectionContext = 256;
 
 /// A model after a few steps on a text that repeats itself: its logits differ by more than chance.
 Trainer trained(const std::string& estimator) {
@@ -27,10 +27,10 @@ Trainer trained(const std::string& estimator) {
                   .head_size = 16,
                   .hidden = 64,
                   .vocabulary = 260,
-                  .context = kContext};
+                  .context = kSelectionContext};
   recipe.estimator = estimator;
-  recipe.curriculum = {{kContext, 8}};
-  recipe.tokens = 2 * kContext;
+  recipe.curriculum = {{kSelectionContext, 8}};
+  recipe.tokens = 2 * kSelectionContext;
   recipe.warmup = 2;
   Trainer trainer(recipe, corpus, 1);
   while (!trainer.is_done()) trainer.step();
@@ -65,7 +65,7 @@ TEST_P(Selections, OfForwardBackwardAndDecodeAreTheSame) {
   const engine::Shape& shape = trainer.recipe().shape;
   const std::size_t d = shape.head_size, heads = shape.heads, kv_heads = shape.kv_heads;
   std::vector<Token> tokens;
-  for (std::size_t i = 0; i < kContext; ++i) tokens.push_back(static_cast<Token>(100 + i * i % 26));
+  for (std::size_t i = 0; i < kSelectionContext; ++i) tokens.push_back(static_cast<Token>(100 + i * i % 26));
 
   constexpr std::uint64_t kSeed = 17;
   TrainedAttention<float> attention(shape, estimator);
@@ -90,13 +90,13 @@ TEST_P(Selections, OfForwardBackwardAndDecodeAreTheSame) {
       skim::select(estimator, query, skim::LayerKv<skim::ContiguousKv<float>>{kv, kv_heads}, record);
     };
 
-    ASSERT_EQ(forward.rows(), kContext);
+    ASSERT_EQ(forward.rows(), kSelectionContext);
     skim::SelectionRecord backward;  // as it makes the selections again, without a record
-    select(0, kContext, backward);
+    select(0, kSelectionContext, backward);
     ASSERT_EQ(backward.size(), forward.size());
     const std::size_t entries = kv_heads * forward.per_unit();
     std::size_t picks = 0;
-    for (std::size_t row = 0; row < kContext; ++row) {
+    for (std::size_t row = 0; row < kSelectionContext; ++row) {
       skim::SelectionRecord decode;
       select(row, row + 1, decode);
       ASSERT_EQ(decode.size(), entries);
@@ -108,7 +108,7 @@ TEST_P(Selections, OfForwardBackwardAndDecodeAreTheSame) {
         EXPECT_EQ(of_forward, chosen(decode[i])) << "layer " << layer << ", row " << row;
       }
     }
-    EXPECT_GT(picks, kContext) << "the estimator has chosen nothing";
+    EXPECT_GT(picks, kSelectionContext) << "the estimator has chosen nothing";
   }
 }
 

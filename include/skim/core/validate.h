@@ -19,7 +19,8 @@
 //   a logit of -inf         the position might as well not be there
 //   a logit of +inf         one is the answer: its value, lse = +inf. Of several there is no limit: NaN
 //   a value not finite      reaches its column in every head that selects it. The mean of finite values is finite,
-//                           however large they are
+//                           however large they are; a value of int8 that no float holds (scale times code) counts as the
+//                           largest float or as infinite
 //   a sink logit            -inf: no sink. +inf: out = 0, lse = +inf. NaN: out and lse of that head are NaN
 //   an external score       -inf: never selected. NaN: ranks last. +inf: first, for a sampler like the largest finite one
 #ifndef SKIM_CORE_VALIDATE_H_
