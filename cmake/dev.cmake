@@ -30,6 +30,7 @@ endif()
 # g++ 12 takes its own AVX-512 functions for uninitialised (its bug 105593).
 set(as_users $<$<CONFIG:Release>:-O2> $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized> $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 
-# Several files compiled as one instantiate once what they share. g++ takes them for headers, which should not have parts
-# of internal linkage: these may.
-set(together $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
+# Several files compiled as one instantiate once what they share. A local name of one shadows a global one of another, and
+# g++ takes them for headers, which should not have parts of internal linkage: neither matters. To be linked last.
+add_library(skim_together INTERFACE)
+target_compile_options(skim_together INTERFACE -Wno-shadow $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)

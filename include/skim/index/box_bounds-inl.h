@@ -7,6 +7,7 @@
 #define SKIM_INDEX_BOX_BOUNDS_INL_H_
 #endif
 
+#include <algorithm>
 #include <cmath>
 
 #include "skim/core/query.h"
@@ -185,6 +186,7 @@ void box_bounds(const BoxQuery& q, const PageBoxes& boxes, std::size_t count, co
   const BasicQuery<float>& of = *q.rows.query;
   float* low = ws.get<float>(Workspace::kBlockLogits, 2 * of.heads() * kBlock);
   float* high = low + of.heads() * kBlock;
+  std::fill_n(low, 2 * of.heads() * kBlock, 0.0f);  // what is behind the last page is computed with, and not used
   ws.reads.index_bytes += count * (2 * boxes.key_dim() * sizeof(BF16) + sizeof(float));
   BoxBlock block[2];
   const auto fill = [&](std::size_t j, BoxBlock& b) {

@@ -9,6 +9,7 @@
 #define SKIM_TRAIN_SCATTER_INL_H_
 #endif
 
+#include <algorithm>
 #include <utility>
 
 #include "skim/core/workspace.h"
@@ -109,6 +110,9 @@ class Scatter {
       ones_[h] = 1;
     }
     std::memset(dq_, 0, heads_ * padded_ * sizeof(Real));
+    // What is behind the last position of a block is computed with, and not used.
+    std::fill_n(p_, heads_ * kBlock, Real{0});
+    std::fill_n(ds_, heads_ * kBlock, Real{0});
   }
 
   /// Positions position(0), ..., position(count - 1), none twice, with log weight log_weight(i).
