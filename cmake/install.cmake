@@ -8,7 +8,9 @@ include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_DATADIR}/cmake/skim)
 set(pkgconfig_dir ${CMAKE_INSTALL_DATADIR}/pkgconfig)
 
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/skim DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/skim DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN *.h)
+install(FILES LICENSE README.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES include/skim/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME GUIDE.md)
 
 install(
   TARGETS skim
@@ -24,7 +26,7 @@ configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/skimConfig.cmake.in sk
                               INSTALL_DESTINATION ${package_dir})
 write_basic_package_version_file(
   skimConfigVersion.cmake
-  COMPATIBILITY SameMajorVersion
+  COMPATIBILITY SameMinorVersion # until 1.0 a minor version may change the interface
   ARCH_INDEPENDENT)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/skimConfig.cmake
               ${CMAKE_CURRENT_BINARY_DIR}/skimConfigVersion.cmake DESTINATION ${package_dir})
