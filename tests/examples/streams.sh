@@ -12,7 +12,7 @@ fail() {
 
 for program; do
   case $(basename "$program") in
-    generate | compare | nc_study | lsh_study | train) arguments=--help ;;
+    decode_step | generate | compare | nc_study | lsh_study | train) arguments=--help ;;
     *) arguments= ;;
   esac
   # shellcheck disable=SC2086
