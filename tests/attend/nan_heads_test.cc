@@ -2,11 +2,15 @@
 // Does NaN come out of a head whose row holds one, and out of no other?
 #include "skim/skim.h"
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include <gtest/gtest.h>
 
+#include "support/layer_problem.h"
 #include "support/problem.h"
+#include "support/threads.h"
 
 namespace skim::test {
 namespace {
@@ -49,6 +53,24 @@ TEST(NanHeads, AloneAndWithNothingVisible) {
     const State nothing = attend(parse(text), q, p.kv());
     EXPECT_EQ(nothing.lse(), -INFINITY) << text;
     EXPECT_EQ(nothing.out()[0], 0) << text;
+  }
+}
+
+// A row that several threads share has its logits computed before any stage asks. Of keys that are all NaN one is selected
+// by a stage that looks for the largest, and none by one that may take nothing.
+TEST(NanKeys, AreTheAnswerOnlyForWhoLooks) {
+  LayerProblem<float> p({4, 2, 8, 4}, {{1, 90}}, 3);
+  for (auto& head : p.heads) std::fill(head.keys.begin(), head.keys.end(), NAN);
+  for (const auto& [text, is_nan] : {std::pair{"topk(0)", false}, {"sinks(0)+topk(0)", false}, {"topk(0)+uniform(0)", false},
+                                     {"topk(5)", true}, {"topk(0)+priority(3)", true}, {"topk(0)+topk(5)", true}}) {
+    for (const Executor& executor : {Executor{}, backwards(5)}) {
+      SCOPED_TRACE(testing::Message() << text << " on " << executor.threads);
+      LayerOutput output(p);
+      Options options;
+      options.executor = executor;
+      attend(parse(text), p.query(), p.kv(), output.state(), options);
+      for (std::size_t h = 0; h < 4; ++h) EXPECT_EQ(std::isnan(output.row(0, h).out.data[0]), is_nan);
+    }
   }
 }
 

@@ -67,7 +67,7 @@ std::optional<BasicQuery<Real>> heads_that_select(const BasicQuery<Real>& q, Wor
 template <class Real, class Kv>
 void select_nan_if_alone(const BasicQuery<Real>& q, const Kv& kv, Selection& selection, const Workspace& ws) {
   const Logits<Real> s = known_logits(q, kv, ws);
-  if (s.data == nullptr || selection.spans().size() + selection.picks().size() != 0) return;
+  if (s.data == nullptr || !ws.asked.looked || selection.spans().size() + selection.picks().size() != 0) return;
   Position first = q.visible.last;
   for (std::size_t h = 0; h < q.heads(); ++h) {
     const Real* of_head = s.of_head(h) - s.first;

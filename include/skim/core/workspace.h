@@ -32,6 +32,7 @@ struct Asked {
 
   /// Logits of the query, [g, visible], where `skim::logits` puts them, or null when none are computed yet.
   const void* logits = nullptr;
+  bool looked = false;  ///< whether a stage has asked for them: a call may have computed them before
   /// Which index the scores in kIndexScores are of, kKeys for none.
   Source scored_by = Source::kKeys;
   /// The sources that later stages of a stack will ask for all scores of: a stage that could do without then keeps them.

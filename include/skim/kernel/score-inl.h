@@ -240,7 +240,10 @@ template <class Real, class Kv>
 Logits<Real> logits(const BasicQuery<Real>& q, const Kv& indexed, Workspace& ws) {
   const auto& kv = plain(indexed);
   Logits<Real> s = known_logits(q, kv, ws);
-  if (s.data != nullptr) return s;
+  if (s.data != nullptr) {
+    ws.asked.looked = true;
+    return s;
+  }
   const auto n = static_cast<std::size_t>(q.visible.size());
   const LaneQuery<Real> lanes = lane_query<typename Kv::Key>(q, ws);
   Real* all = ws.get<Real>(Workspace::kLogits, q.heads() * s.stride);
@@ -250,6 +253,7 @@ Logits<Real> logits(const BasicQuery<Real>& q, const Kv& indexed, Workspace& ws)
   };
   score_blocks<PlainKv<Kv>>(lanes, n, fill, all, s.stride, scratch);
   ws.asked.logits = ws.asked.is_of(&q, &kv) ? all : nullptr;  // what was there is overwritten
+  ws.asked.looked = ws.asked.logits != nullptr;
   ws.reads.keys += n;
   s.data = all;
   return s;
