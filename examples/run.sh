@@ -74,7 +74,7 @@ done >$results/examples.txt
 
 say "What to see"
 cat <<END
-Every estimator that looks for what matters is several times as fast as dense attention, finds the number, and says what it errs: $results/decode_step.svg.
+By an index, estimators that look for what matters are faster than dense attention by the factors above, and find the number; what they err stands beside: $results/decode_step.svg.
 A window alone is the fastest and finds nothing: to be right you pay for looking.
-Sampling by a sketch errs less than top-k at the same number of positions, because what it does not read it has not forgotten.
+Sampling by a sketch errs less than top-k at the same number of positions, because what it reads is weighted to stand for what it does not.
 END

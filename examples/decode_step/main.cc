@@ -26,31 +26,34 @@ using decode_step::Result;
 std::string error_text(const Result& result) {
   if (result.error == 0) return "0";
   const std::string mean = table::short_number(result.error, 2);
-  return result.draws ? mean + " ± " + table::short_number(result.spread, 1) : mean;
+  return result.spread > 0 ? mean + " ± " + table::short_number(result.spread, 1) : mean;
 }
 
 void print(const std::vector<Result>& results, double cache) {
   table::Table table({"estimator", "ms", "times dense", "bytes read", "error"});
   for (const Result& r : results) {
-    table.add({'`' + r.text + '`', table::short_number(r.milliseconds), table::short_number(r.speed_up, 2),
-               table::short_number(100 * r.bytes / cache, 2) + " %", error_text(r)});
+    table.add({'`' + r.text + '`', table::short_number(r.milliseconds),
+               table::short_number(r.speed_up, 2), table::short_number(100 * r.bytes / cache, 2) + " %",
+               error_text(r)});
   }
   table.print(stdout);
 }
 
 std::string csv_of(const std::vector<Result>& results, double cache) {
-  std::string csv = "estimator,milliseconds,times_dense,share_of_bytes,relative_l2,standard_deviation\n";
+  std::string csv =
+      "estimator,milliseconds,times_dense,share_of_bytes,relative_l2,standard_deviation\n";
   for (const Result& r : results) {
     char numbers[160];
-    std::snprintf(numbers, sizeof numbers, ",%.4g,%.4g,%.4g,%.4g,%.4g\n", r.milliseconds, r.speed_up, r.bytes / cache, r.error,
-                  r.spread);
+    std::snprintf(numbers, sizeof numbers, ",%.4g,%.4g,%.4g,%.4g,%.4g\n", r.milliseconds, r.speed_up,
+                  r.bytes / cache, r.error, r.spread);
     csv += '"' + r.text + '"' + numbers;
   }
   return csv;
 }
 
 /// Error against time. Dense is on the floor of the picture: an error of 0 has no logarithm.
-void draw_figure(const std::string& path, const std::vector<Result>& results, const std::string& title) {
+void draw_figure(const std::string& path, const std::vector<Result>& results,
+                 const std::string& title) {
   double least = 1;
   for (const Result& r : results) {
     if (r.error > 0) least = std::min(least, r.error);
@@ -59,10 +62,11 @@ void draw_figure(const std::string& path, const std::vector<Result>& results, co
   plot::Panel panel;
   panel.x_title = "times as fast as dense attention";
   panel.y_title = "relative l2 error (lower is better)";
-  panel.settings = "set logscale xy\nset xtics (1, 2, 5, 10, 20, 50)\nset yrange [" + std::to_string(floor) + ":2]\n";
+  panel.settings = "set logscale xy\nset xtics (1, 2, 5, 10, 20, 50)\nset yrange [" +
+                   std::to_string(floor) + ":2]\n";
   for (const Result& r : results) {
     panel.lines.push_back({r.error == 0 ? r.text + " (error 0: drawn at the lower edge)" : r.text,
-                           {{r.speed_up, r.error == 0 ? floor : r.error, r.draws ? r.spread : 0}}});
+                           {{r.speed_up, r.error == 0 ? floor : r.error, r.spread}}});
   }
   plot::Figure figure;
   figure.title = title;
@@ -73,7 +77,9 @@ void draw_figure(const std::string& path, const std::vector<Result>& results, co
 }  // namespace
 
 int main(int argc, char** argv) try {
-  CLI::App app("A decode step of 32 query heads on 8 KV heads of 128 channels in bfloat16: time, bytes and error.");
+  CLI::App app(
+      "A decode step of 32 query heads on 8 KV heads of 128 channels in bfloat16: time, bytes and "
+      "error.");
   std::size_t n = 131072, threads = engine::machine_threads(), rounds = 9;
   std::string workload = "mixed", csv, figure;
   std::vector<std::string> texts = {"sinks(4)+window(64)+topk(2048)",
@@ -95,14 +101,18 @@ int main(int argc, char** argv) try {
   for (const std::string& text : texts) skim::parse(text);
 
   const double cache = decode_step::cache_bytes(n);
-  std::printf("A decode step over %zu positions: 32 query heads, 8 KV heads of 128 channels in bfloat16 (%.0f MB), %zu threads.\n", n,
-              cache / 1e6, threads);
+  std::printf(
+      "A decode step over %zu positions: 32 query heads, 8 KV heads of 128 channels in bfloat16 (%.0f "
+      "MB), %zu threads.\n",
+      n, cache / 1e6, threads);
   std::fflush(stdout);
   texts.insert(texts.begin(), "dense");
-  const auto results = decode_step::measure(skim_bench::parse_workload(workload), n, texts, threads, rounds);
+  const auto results =
+      decode_step::measure(skim_bench::parse_workload(workload), n, texts, threads, rounds);
   print(results, cache);
   if (!csv.empty()) engine::write_whole(csv, csv_of(results, cache));
-  if (!figure.empty()) draw_figure(figure, results, "A decode step at n = " + std::to_string(n) + ": error against time");
+  if (!figure.empty())
+    draw_figure(figure, results, "A decode step at n = " + std::to_string(n) + ": error against time");
 } catch (const std::exception& error) {
   std::fprintf(stderr, "decode_step: %s\n", error.what());
   return 1;

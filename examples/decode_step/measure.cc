@@ -9,6 +9,7 @@
 #include <optional>
 #include <utility>
 
+#include "bench/rounds.h"
 #include "bench/synthetic.h"
 #include "generate/parallel.h"
 #include "generate/progress.h"
@@ -56,7 +57,8 @@ struct Layer {
       Head& head = *heads[h];
       skim::from_floats(made.keys.data(), n * kDim, head.keys);
       skim::from_floats(made.values.data(), n * kDim, head.values);
-      std::copy(made.queries.begin(), made.queries.end(), q.begin() + static_cast<std::ptrdiff_t>(h * kGroup * kDim));
+      std::copy(made.queries.begin(), made.queries.end(),
+                q.begin() + static_cast<std::ptrdiff_t>(h * kGroup * kDim));
       skim::append(head.one, head.cache());
       skim::append(head.four, head.cache());
       ++done;
@@ -99,7 +101,8 @@ class Decode {
   double bytes() const {
     double sum = 0;
     for (const skim::Workspace& ws : workspaces_) {
-      sum += static_cast<double>((ws.reads.keys + ws.reads.values) * kDim * sizeof(skim::BF16) + ws.reads.index_bytes);
+      sum += static_cast<double>((ws.reads.keys + ws.reads.values) * kDim * sizeof(skim::BF16) +
+                                 ws.reads.index_bytes);
     }
     return sum;
   }
@@ -107,7 +110,8 @@ class Decode {
  private:
   static void run(void* self, std::size_t tasks, skim::Executor::Task task, void* arg) {
     const std::size_t threads = static_cast<Decode*>(self)->workspaces_.size();
-    engine::for_each_parallel(tasks, threads, [&](std::size_t i, std::size_t worker) { task(arg, i, worker); });
+    engine::for_each_parallel(tasks, threads,
+                              [&](std::size_t i, std::size_t worker) { task(arg, i, worker); });
   }
 
   const Layer& layer_;
@@ -124,15 +128,11 @@ double relative_l2(const std::vector<float>& x, const std::vector<float>& exact)
   return std::sqrt(difference / size);
 }
 
-double median(std::vector<double> x) {
-  std::nth_element(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(x.size() / 2), x.end());
-  return x[x.size() / 2];
-}
-
 }  // namespace
 
-std::vector<Result> measure(const skim_bench::Workload& workload, std::size_t n, const std::vector<std::string>& texts,
-                            std::size_t threads, std::size_t rounds) {
+std::vector<Result> measure(const skim_bench::Workload& workload, std::size_t n,
+                            const std::vector<std::string>& texts, std::size_t threads,
+                            std::size_t rounds) {
   Layer layer(n, workload, threads);
   Decode decode(layer, threads);
   std::vector<float> exact(kQueryHeads * kDim), out(kQueryHeads * kDim);
@@ -158,8 +158,8 @@ std::vector<Result> measure(const skim_bench::Workload& workload, std::size_t n,
     double squares = 0;
     for (const double x : errors[e]) results[e].error += x / kSeeds;
     for (const double x : errors[e]) squares += std::pow(x - results[e].error, 2);
-    results[e].spread = std::sqrt(squares / (kSeeds - 1));
-    results[e].draws = results[e].spread > 1e-9 * results[e].error;
+    const double spread = std::sqrt(squares / (kSeeds - 1));
+    results[e].spread = spread > 1e-9 * results[e].error ? spread : 0;  // else rounding of equal errors
   }
   std::vector<std::vector<double>> times(texts.size()), ratios(texts.size());
   engine::Progress progress("timing round", rounds);
@@ -174,8 +174,8 @@ std::vector<Result> measure(const skim_bench::Workload& workload, std::size_t n,
     }
   }
   for (std::size_t e = 0; e < texts.size(); ++e) {
-    results[e].milliseconds = 1e3 * median(times[e]);
-    results[e].speed_up = median(ratios[e]);
+    results[e].milliseconds = 1e3 * skim_bench::median(times[e]);
+    results[e].speed_up = skim_bench::median(ratios[e]);
   }
   return results;
 }

@@ -62,7 +62,8 @@ TEST(NanKeys, AreTheAnswerOnlyForWhoLooks) {
   LayerProblem<float> p({4, 2, 8, 4}, {{1, 90}}, 3);
   for (auto& head : p.heads) std::fill(head.keys.begin(), head.keys.end(), NAN);
   for (const auto& [text, is_nan] : {std::pair{"topk(0)", false}, {"sinks(0)+topk(0)", false}, {"topk(0)+uniform(0)", false},
-                                     {"topk(5)", true}, {"topk(0)+priority(3)", true}, {"topk(0)+topk(5)", true}}) {
+                                     {"topk(5)", true}, {"topp(0.5)", true}, {"priority(3)", true}, {"systematic(3)", true},
+                                     {"poisson(3)", true}, {"multinomial(3)", true}, {"topk(0)+priority(3)", true}, {"topk(0)+topk(5)", true}}) {
     for (const Executor& executor : {Executor{}, backwards(5)}) {
       SCOPED_TRACE(testing::Message() << text << " on " << executor.threads);
       LayerOutput output(p);

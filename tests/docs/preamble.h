@@ -19,8 +19,9 @@ inline std::vector<float> numbers(std::size_t count, unsigned seed) {
 }
 
 // One KV head, and the query heads of a layer on two of them.
-inline std::vector<float> k = numbers(n * d, 1), v = numbers(n * d, 2), q = numbers(kv_heads * group * d, 3);
-inline std::vector<float> out(kv_heads * group * d), lse(kv_heads * group);
+inline std::vector<float> k = numbers(n * d, 1), v = numbers(n * d, 2),
+                          q = numbers(kv_heads * group * d, 3);
+inline std::vector<float> out(kv_heads*group*d), lse(kv_heads*group);
 inline skim::Executor my_threads(int count) { return skim::openmp(count); }
 
 // The query, view, state and workspace of the first block.
@@ -31,7 +32,7 @@ inline skim::Workspace workspace;
 
 // The layer of the second, and what training asks of it.
 inline const std::vector<skim::ContiguousKv<float>> heads(kv_heads, kv);
-inline const skim::LayerQuery layer{.rows = {q.data(), 1, kv_heads * group, d}};
+inline const skim::LayerQuery layer{.rows = {q.data(), 1, kv_heads* group, d}};
 inline const skim::LayerKv<skim::ContiguousKv<float>> layer_kv{heads, kv_heads};
-inline const skim::LayerState layer_state{{out.data(), 1, kv_heads * group, d}, lse.data()};
+inline const skim::LayerState layer_state{{out.data(), 1, kv_heads* group, d}, lse.data()};
 inline std::vector<skim::Workspace> workspaces(2);

@@ -185,10 +185,12 @@ inline std::vector<Position> positions_of(const Selection& selection) {
   std::sort(positions.begin(), positions.end());
   return positions;
 }
-/// The same, of a selection without weights.
+/// The same, of a selection without weights, in which no position is twice.
 inline std::vector<Position> unweighted_positions_of(const Selection& selection) {
   for (const Weighted& w : list_of(selection)) EXPECT_EQ(w.weight, 1.0);
-  return positions_of(selection);
+  const std::vector<Position> positions = positions_of(selection);
+  EXPECT_EQ(std::adjacent_find(positions.begin(), positions.end()), positions.end()) << "a position twice";
+  return positions;
 }
 
 /// The first n positions: seen, and as a problem of their own.
