@@ -11,6 +11,7 @@
 #include "estimator/given_logits.h"
 #include "estimator/inclusion.h"
 #include "skim/skim.h"
+#include "support/problem.h"
 
 namespace skim::test {
 namespace {

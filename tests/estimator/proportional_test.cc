@@ -12,6 +12,7 @@
 
 #include "estimator/given_logits.h"
 #include "skim/skim.h"
+#include "support/problem.h"
 
 namespace skim::test {
 namespace {
